@@ -64,12 +64,30 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """What the index keeps beside a chunk so that nothing has to be embedded or segmented per question.
+
+    `tokens` are the words of the embedded text; `vector` (dim,) is the passage's; `sentence_vectors` (n,
+    dim) are those of the first n sentences (n is less than the number of sentences only when the field was
+    full).
+    """
+
+    tokens: tuple[str, ...]
+    vector: NDArray[np.float32]
+    sentence_vectors: Matrix
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk with its score; higher is better. `scores` keeps the parts that led to it, for explanation."""
+    """A chunk with its score; higher is better. `scores` keeps the parts that led to it, for explanation.
+
+    `stored` is there for the reranker; it takes no part in comparisons.
+    """
 
     chunk: Chunk
     score: float
     scores: dict[str, float] = field(default_factory=dict)
+    stored: Stored | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
