@@ -18,8 +18,11 @@ Messages are Chinese because client developers show them to patients as they are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar
+
+from app.safety.types import Notice
 
 
 class AnxinError(Exception):
@@ -35,12 +38,26 @@ class AnxinError(Exception):
         *,
         retry_after_s: int | None = None,
         details: Mapping[str, Any] | None = None,
+        notices: Sequence[Notice] = (),
     ) -> None:
         if message is not None:
             self.message = message
         self.retry_after_s = retry_after_s
         self.details = dict(details) if details is not None else {}
+        self.notices = tuple(notices)
         super().__init__(self.message)
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """The one JSON shape. Notices of a recognised emergency travel with the error and lead its message."""
+        message = self.message
+        if self.notices:
+            message = f"{self.notices[0].title}\n{self.notices[0].text}\n{message}"
+        error: dict[str, Any] = {"code": self.code, "message": message, "request_id": request_id}
+        if self.details:
+            error["details"] = self.details
+        if self.notices:
+            error["notices"] = [asdict(notice) for notice in self.notices]
+        return {"error": error}
 
 
 class BadRequest(AnxinError):
