@@ -1,0 +1,256 @@
+"""Checks what an answer states against the evidence it was given, and puts its citations right.
+
+Owns which sentences are claims that need support, and what happens to them: a wrong citation is corrected to the
+passage that supports the sentence or removed, an unsupported claim is replaced by an honest sentence, nothing is
+forced. Numbers are read in `claims_numbers.py`, support is decided in `claims_support.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from app.safety.claims_numbers import Dim, Quantity
+from app.safety.claims_support import RELATED_CONTENT, Embed, similar, support
+from app.safety.claims_text import Name, Reading, containment, read, sentences
+from app.safety.interactions import MedicalTerms
+from app.safety.review_text import Lexicon, View
+from app.safety.types import ReviewContext, ViolationCode
+
+UNSUPPORTED = "这一点在现有资料里没有查到依据，请以医生的意见和药品说明书为准。"
+SIMILAR_AT_LEAST = 0.25
+
+_CITATION = re.compile(r"\s*\[\^?(\d{1,3}(?:\s*[,，、\-–]\s*\d{1,3})*)\]")
+_LEAD = re.compile(r"^\s*(?:[-*•·+]\s+|\d{1,2}\s*[.、)）]\s*|答[:：]|#+\s*)")
+_STRONG = re.compile(
+    r"(?:指南|共识|研究|试验|临床|专家|数据|文献|统计|说明书|权威|证据|调查|学会)[^,;。!?]{0,8}(?:推荐|建议|明确|指出|显示|表明|证实|证明|发现|认为|规定|要求|支持|强调|提示)|首选|一线|金标准|最有效|最好的(?:药|方法|办法)|特效|必须(?!由|在|经|遵|听|及时|尽快|立即|马上|去|先|到)|唯一|"
+    r"禁用|绝对不能|已(?:经)?(?:被)?(?:证实|证明)|公认"
+)
+_ASSERTS = re.compile(
+    r"可以|能|用于|治疗|有效|适合|适用|推荐|应该?|应当|禁|不宜|导致|引起|增加|降低|减少|减慢|加快|抑制|缓解|预防|改善|作用|副作用|起效|代谢|属于|通过|阻断|扩张|提高|优于|比|替代|无效|安全|会|是|有|需"
+)
+_SAFE_ADVICE = re.compile(
+    r"(?:不要|切勿|请勿|勿|别|不能|不可|不应|不宜|避免|不建议|严禁|禁止|切忌|不得)[^,;。!?]{0,8}(?:自行|随意|擅自|私自|自己|随便|盲目|突然|轻易|停|加|减|换|改|乱|滥|漏)|遵医嘱|按医嘱|医嘱|按时(?:服|吃|用)|规律(?:服|用)|坚持(?:服|用|吃)"
+)
+_DENIES_KNOWING = re.compile(r"(?:资料|信息|依据|证据|文献)[^,;。!?]{0,10}(?:没有|未|不足|有限|查不到|缺乏)|没有(?:查到|找到|相关)|无法(?:确定|判断|回答|给出|提供)|不(?:确定|清楚|了解|能确定|能判断)")
+_YOURS = re.compile(r"您|你|目前|这次|上述|该患者|描述|提到|测得|化验单|报告")
+_READINGS = frozenset(
+    {Dim.BLOOD_PRESSURE, Dim.PRESSURE, Dim.RATE, Dim.TEMPERATURE, Dim.AMOUNT_CONCENTRATION, Dim.MASS_CONCENTRATION,
+     Dim.ACTIVITY, Dim.AGE, Dim.PERCENT, Dim.PLAIN, Dim.LENGTH, Dim.SCORE, Dim.TIME}
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimOutcome:
+    """The sentence as it may be shown, with what was wrong; `removed` when the claim itself had to go."""
+
+    text: str
+    violations: tuple[tuple[ViolationCode, str], ...] = ()
+    removed: bool = False
+
+
+class ClaimChecker:
+    """Shared by all answers; `open` binds it to one answer's evidence."""
+
+    def __init__(
+        self, terms: MedicalTerms, lexicon: Lexicon, *, embed: Embed | None = None, cite_missing: bool = False
+    ) -> None:
+        self._terms = terms
+        self._lexicon = lexicon
+        self.embed = embed
+        self.cite_missing = cite_missing
+        self.read = lru_cache(maxsize=4096)(self._read)
+
+    def open(self, context: ReviewContext) -> Claims:
+        return Claims(self, context)
+
+    def _read(self, raw: str) -> Reading:
+        return read(raw, self.names)
+
+    def names(self, folded: str) -> tuple[Name, ...]:
+        """Return the named medicines of a folded text: those of the graph, and names the lexicon knows."""
+        found = [
+            Name(mention.entity.id, mention.surface, mention.start, mention.end)
+            for mention in self._terms.mentions(folded)
+            if mention.entity.type == "drug"
+        ]
+        for match in self._lexicon.named.finditer(folded):
+            if not any(name.start < match.end() and match.start() < name.end for name in found):
+                found.append(Name(match.group(), match.group(), match.start(), match.end()))
+        return tuple(sorted(found, key=lambda name: name.start))
+
+
+class Claims:
+    """The evidence of one answer, read once, and the check of each sentence against it."""
+
+    def __init__(self, checker: ClaimChecker, context: ReviewContext) -> None:
+        self._checker = checker
+        self._passages = [checker.read(f"{item.title}。{item.text}") for item in context.evidence]
+        turns = [turn.content for turn in context.history if turn.role == "user"]
+        self._said = [checker.read(text) for text in (*turns, context.question) if text]
+        self._assumed = frozenset(key for reading in self._said for key in reading.keys)
+        self._explained = False
+
+    def check(self, view: View) -> ClaimOutcome:
+        """Check one sentence that broke no other rule."""
+        raw = view.raw
+        cited = cited_numbers(raw)
+        claim = self._checker.read(_LEAD.sub("", _CITATION.sub("", raw)).strip())
+        literal = self._literal(claim)
+        if literal is not None and (not cited or literal + 1 in cited):
+            return self._cite(raw, cited, literal, claim)
+        needed = () if literal is not None else self._needed(claim, view)
+        wanted = bool(needed) or (literal is None and self._asserts(claim, view))
+        supporters = [literal] if literal is not None else self._supporters(claim, needed)
+        if not cited:
+            return self._uncited(raw, claim, wanted, supporters)
+        return self._cited(raw, claim, cited, wanted, supporters, needed)
+
+    # Which sentences need support
+
+    def _needed(self, claim: Reading, view: View) -> tuple[Quantity, ...]:
+        """Return the quantities that evidence must hold."""
+        if view.question or view.sends:
+            return ()
+        care = view.cares
+        return tuple(number for number in claim.numbers if not self._free(number, claim, care))
+
+    def _free(self, number: Quantity, claim: Reading, care: bool) -> bool:
+        """True for a number that states nothing new: the user's own reading, or when to see the doctor."""
+        if care and number.dim in {Dim.TIME, Dim.FREQUENCY, Dim.TIMES}:
+            return True
+        if number.dim in {Dim.TIMES, Dim.SCORE} and number.low <= 3:
+            return True
+        if number.dim in _READINGS and _YOURS.search(claim.text):
+            return any(_echoes(number, said) for reading in self._said for said in reading.numbers)
+        return False
+
+    def _asserts(self, claim: Reading, view: View) -> bool:
+        """True for a statement without numbers that still needs support: about a medicine, or strongly put."""
+        if view.question or view.sends or _DENIES_KNOWING.search(claim.text):
+            return False
+        if _STRONG.search(claim.text) and len(claim.bigrams) >= 4:
+            return not view.hedged(0, len(view.masked)) or bool(claim.names)
+        if not self._passages or view.hedged(0, len(view.masked)) or _SAFE_ADVICE.search(claim.text) or view.cares:
+            return False
+        return bool(claim.names) and bool(_ASSERTS.search(claim.text)) and len(claim.bigrams) >= 4
+
+    # What supports them
+
+    def _literal(self, claim: Reading) -> int | None:
+        """Return the passage that holds the sentence word for word (what an extractive answer quotes)."""
+        text = claim.text.strip("。!?,;:\"'“”")
+        if len(text) < 6:
+            return None
+        for index, passage in enumerate(self._passages):
+            if text in passage.text:
+                return index
+        return None
+
+    def _supporters(self, claim: Reading, needed: Sequence[Quantity]) -> list[int]:
+        found = []
+        for index, passage in enumerate(self._passages):
+            result = support(claim, needed, passage, assumed=self._assumed)
+            if result.supported or (
+                self._checker.embed is not None
+                and result.numbers
+                and result.names
+                and not result.opposed
+                and result.content >= SIMILAR_AT_LEAST
+                and similar(claim.text, sentences(passage.text), self._checker.embed)
+            ):
+                found.append((result.content, index))
+        return [index for _, index in sorted(found, key=lambda item: (-item[0], item[1]))]
+
+    def _together(self, claim: Reading, needed: Sequence[Quantity], cited: Sequence[int]) -> bool:
+        """True when the cited passages support the claim only jointly (a number each)."""
+        readings = [self._passages[n - 1] for n in cited if 0 < n <= len(self._passages)]
+        if len(readings) < 2:
+            return False
+        joined = self._checker.read("。".join(reading.text for reading in readings))
+        return support(claim, needed, joined, assumed=self._assumed).supported
+
+    # What becomes of them
+
+    def _uncited(self, raw: str, claim: Reading, wanted: bool, supporters: Sequence[int]) -> ClaimOutcome:
+        if not wanted:
+            return ClaimOutcome(raw)
+        if supporters or self._together(claim, claim.numbers, range(1, len(self._passages) + 1)):
+            return self._cite(raw, (), supporters[0] if supporters else None, claim)
+        return self._unsupported(raw, ((ViolationCode.UNSUPPORTED_CLAIM, "claims.uncited"),))
+
+    def _cite(self, raw: str, cited: Sequence[int], index: int | None, claim: Reading) -> ClaimOutcome:
+        if cited or index is None or not self._checker.cite_missing or not claim.numbers:
+            return ClaimOutcome(raw)
+        return ClaimOutcome(_with_citations(raw, [index + 1]))
+
+    def _cited(
+        self,
+        raw: str,
+        claim: Reading,
+        cited: Sequence[int],
+        wanted: bool,
+        supporters: Sequence[int],
+        needed: Sequence[Quantity],
+    ) -> ClaimOutcome:
+        good = [n for n in cited if n - 1 in supporters]
+        if wanted and not good and self._together(claim, needed, cited):
+            good = list(cited)
+        kept = [n for n in cited if n in good or ((good or not wanted) and self._related(claim, n))]
+        if kept == list(cited):
+            return ClaimOutcome(raw)
+        wrong = (ViolationCode.FALSE_CITATION, "claims.wrong_passage")
+        if kept:
+            return ClaimOutcome(_with_citations(raw, kept), (wrong,))
+        if supporters and (wanted or claim.names):
+            return ClaimOutcome(_with_citations(raw, [supporters[0] + 1]), (wrong,))
+        if wanted:
+            return self._unsupported(raw, (wrong, (ViolationCode.UNSUPPORTED_CLAIM, "claims.cited")))
+        return ClaimOutcome(_with_citations(raw, []), (wrong,))
+
+    def _related(self, claim: Reading, n: int) -> bool:
+        if not 0 < n <= len(self._passages):
+            return False
+        passage = self._passages[n - 1]
+        return bool(claim.keys & passage.keys) or containment(claim.bigrams, passage.bigrams) >= RELATED_CONTENT
+
+    def _unsupported(self, raw: str, violations: tuple[tuple[ViolationCode, str], ...]) -> ClaimOutcome:
+        ending = "\n" if raw.endswith("\n") else ""
+        text = "" if self._explained else UNSUPPORTED
+        self._explained = True
+        return ClaimOutcome(text + ending if text else "", violations, removed=True)
+
+
+def cited_numbers(text: str) -> tuple[int, ...]:
+    """Return the citations of a text in order of appearance, each once; [1-3] and [1,2] are spelled out."""
+    found: dict[int, None] = {}
+    for match in _CITATION.finditer(text):
+        for part in re.split(r"[,，、]", match.group(1)):
+            ends = [int(number) for number in re.findall(r"\d+", part)]
+            first, last = ends[0], ends[-1]
+            for n in range(first, min(last, first + 20) + 1):
+                found.setdefault(n)
+    return tuple(found)
+
+
+def _with_citations(raw: str, numbers: Sequence[int]) -> str:
+    """Put exactly these citations where the sentence had its last one, or before its full stop."""
+    marks = "".join(f"[{n}]" for n in numbers)
+    matches = list(_CITATION.finditer(raw))
+    if matches:
+        at = matches[-1].start()
+        removed_before = sum(len(match.group()) for match in matches[:-1])
+        bare = _CITATION.sub("", raw)
+        at -= removed_before
+    else:
+        bare = raw
+        at = len(bare.rstrip().rstrip("。！？!?.；;"))
+    return bare[:at] + marks + bare[at:]
+
+
+def _echoes(number: Quantity, said: Quantity) -> bool:
+    if number.dim is said.dim:
+        return abs(number.low - said.low) < 1e-6 and abs(number.high - said.high) < 1e-6
+    return Dim.PLAIN in (number.dim, said.dim) and abs(number.low - said.low) < 1e-6

@@ -1,0 +1,104 @@
+"""Decides whether a passage supports a claim: numbers, medicines, polarity, shared content, and similarity if given.
+
+Owns the thresholds, calibrated on the labelled pairs of `tests/safety/data/claims_dev.jsonl`. Which sentences are
+claims, and what becomes of an unsupported one, is in `claims.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity, contains, supported_by
+from app.safety.claims_text import Reading, containment, contradicts
+from app.safety.types import Vector
+
+# Calibrated on claims_dev.jsonl: the least share of content with which a pair counts as about the same thing.
+NUMBER_CONTENT = 0.25
+PLAIN_CONTENT = 0.42
+RELATED_CONTENT = 0.15
+SIMILAR = 0.90
+
+Embed = Callable[[Sequence[str]], Sequence[Vector]]
+_BOUND_DIMS = DOSE_DIMS | {Dim.PERCENT}
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """How a passage meets a claim; `supported` is the decision, the rest says why not."""
+
+    supported: bool
+    content: float
+    numbers: bool
+    names: bool
+    opposed: bool
+
+
+def support(claim: Reading, needed: Sequence[Quantity], passage: Reading, *, assumed: frozenset[str]) -> Support:
+    """Compare a claim with one passage.
+
+    `needed` are the claim's quantities that need support; `assumed` are medicines that need not be named again
+    because the question names them.
+    """
+    content = containment(claim.bigrams, passage.bigrams)
+    numbers = all(_number_supported(quantity, claim, passage) for quantity in needed)
+    names = _names_supported(claim, passage, assumed)
+    least = NUMBER_CONTENT if needed else PLAIN_CONTENT
+    enough = content >= least or len(claim.bigrams) <= 2
+    opposed = enough and numbers and names and contradicts(claim, passage)
+    return Support(enough and numbers and names and not opposed, content, numbers, names, opposed)
+
+
+def similar(claim: str, passage_sentences: Sequence[str], embed: Embed) -> bool:
+    """True when a sentence of the passage means nearly the same (cosine of unit vectors)."""
+    vectors = embed([claim, *passage_sentences])
+    return any(float(vectors[0] @ vector) >= SIMILAR for vector in vectors[1:])
+
+
+def _number_supported(quantity: Quantity, claim: Reading, passage: Reading) -> bool:
+    known = tuple(number for number in passage.numbers if number.dim is quantity.dim)
+    if quantity.dim is Dim.PLAIN:
+        known = passage.numbers
+        return any(_plain_equal(number, quantity) for number in known)
+    if quantity.dim is Dim.PRESSURE:
+        known += tuple(_pressures(passage.numbers))
+    if quantity.dim is Dim.TIMES:
+        known += tuple(number for number in passage.numbers if number.dim is Dim.FREQUENCY)
+    if quantity.dim in _BOUND_DIMS and (owner := _owner(quantity, claim)) is not None:
+        known = tuple(number for number in known if _owner(number, passage) in (owner, None))
+    return supported_by(quantity, known)
+
+
+def _plain_equal(known: Quantity, claimed: Quantity) -> bool:
+    if known.dim is Dim.PLAIN:
+        return contains(known, claimed)
+    return abs(known.low - claimed.low) < 1e-6 and abs(known.high - claimed.high) < 1e-6
+
+
+def _pressures(numbers: Sequence[Quantity]) -> list[Quantity]:
+    found = []
+    for number in numbers:
+        if number.dim is Dim.BLOOD_PRESSURE:
+            for value in (number.low, number.high):
+                found.append(Quantity(Dim.PRESSURE, value, value, number.bound, number.start, number.end))
+    return found
+
+
+def _owner(quantity: Quantity, reading: Reading) -> str | None:
+    """Return the medicine that the quantity belongs to: the nearest one before it in the same sentence."""
+    stop = max(reading.text.rfind(mark, 0, quantity.start) for mark in "。!?;")
+    before = [name for name in reading.names if stop < name.start < quantity.start]
+    return before[-1].key if before else None
+
+
+def _names_supported(claim: Reading, passage: Reading, assumed: frozenset[str]) -> bool:
+    missing = [name for name in claim.names if not _named(name.key, name.surface, passage)]
+    missing = [name for name in missing if name.key not in assumed or passage.names]
+    return not missing
+
+
+def _named(key: str, surface: str, passage: Reading) -> bool:
+    if key in passage.keys or surface in passage.text:
+        return True
+    # A class name stands for its members and the other way round (他汀 for 阿托伐他汀).
+    return any(surface.endswith(name.surface) or name.surface.endswith(surface) for name in passage.names)

@@ -1,0 +1,208 @@
+"""The violation rules: their YAML form, their compilation, and which of them a sentence breaks.
+
+Owns how a rule is read and applied to one sentence in its context. The rules themselves are data with an owner, a
+source and a review date (`codes/*.yaml`); streaming, amending and blocking are in `review.py`, support by evidence
+in `claims.py`, pairs of medicines in `interactions.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.safety.review_text import Lexicon, View
+from app.safety.types import Audience, ViolationCode
+
+LEXICON_FILE = "lexicon.yaml"
+RULE_GLOB = "code_*.yaml"
+
+
+class Action(StrEnum):
+    """What happens to a sentence that breaks a rule."""
+
+    REMOVE = "remove"
+    REPLACE = "replace"
+    BLOCK = "block"
+
+
+Guard = Literal[
+    "negated", "refuted", "hedged", "harm", "soft", "conditional", "cares", "sends", "reported", "care_near", "known"
+]
+
+
+class SourceRef(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    year: str
+
+
+class Examples(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    unsafe: tuple[str, ...] = Field(min_length=1)
+    safe: tuple[str, ...] = Field(min_length=1)
+
+
+class RuleFile(BaseModel):
+    """One rule: `pattern` breaks it unless a guard holds there; `also` must occur too, `question` in the question."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    pattern: str
+    also: str | None = None
+    never: str | None = None
+    question: str | None = None
+    question_example: str = ""
+    unless: tuple[Guard, ...] = ()
+    audience: tuple[Audience, ...] = (Audience.PATIENT, Audience.CLINICIAN)
+    unmasked: bool = False
+    action: Action | None = None
+    examples: Examples
+
+
+class CodeFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: ViolationCode
+    owner: str
+    source: SourceRef
+    review_date: str
+    action: Action
+    wording: str = ""
+    rules: tuple[RuleFile, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A compiled rule with what its code file says about owner, action and reviewed wording."""
+
+    id: str
+    code: ViolationCode
+    pattern: re.Pattern[str]
+    also: re.Pattern[str] | None
+    never: re.Pattern[str] | None
+    question: re.Pattern[str] | None
+    unless: frozenset[str]
+    audience: frozenset[Audience]
+    unmasked: bool
+    action: Action
+    wording: str
+    examples: Examples
+    question_example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A rule broken by a sentence. `open` guards may still be met by the sentence that follows."""
+
+    rule: Rule
+    open: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the rules may know beyond the sentence: the question (masked) and the audience."""
+
+    question: str
+    question_folded: str
+    audience: Audience
+
+
+class RuleSet:
+    """All rules of a folder, compiled. Raises `pydantic.ValidationError`, `re.error` or `OSError` on a bad folder."""
+
+    def __init__(self, lexicon: Lexicon, rules: tuple[Rule, ...], version: str) -> None:
+        self.lexicon = lexicon
+        self.rules = rules
+        self.version = version
+
+    @classmethod
+    def load(cls, folder: Path) -> RuleSet:
+        lexicon = Lexicon.load(folder / LEXICON_FILE)
+        files = [CodeFile.model_validate(yaml.safe_load(path.read_text("utf-8"))) for path in _rule_files(folder)]
+        if not files:
+            raise FileNotFoundError(f"no {RULE_GLOB} in {folder}")
+        rules = tuple(_compile(lexicon, file, rule) for file in files for rule in file.rules)
+        return cls(lexicon, rules, max(file.review_date for file in files))
+
+    def check(self, view: View, around: Surroundings) -> Iterator[Found]:
+        """Yield each rule that the sentence breaks; a pure question breaks none."""
+        if view.question:
+            return
+        for rule in self.rules:
+            if around.audience in rule.audience and (found := _broken(rule, view, around)) is not None:
+                yield found
+
+
+def _rule_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob(RULE_GLOB))
+
+
+def _compile(lexicon: Lexicon, file: CodeFile, rule: RuleFile) -> Rule:
+    def compiled(pattern: str | None) -> re.Pattern[str] | None:
+        return None if pattern is None else re.compile(lexicon.expand(pattern))
+
+    return Rule(
+        id=rule.id,
+        code=file.code,
+        pattern=re.compile(lexicon.expand(rule.pattern)),
+        also=compiled(rule.also),
+        never=compiled(rule.never),
+        question=compiled(rule.question),
+        unless=frozenset(rule.unless),
+        audience=frozenset(rule.audience),
+        unmasked=rule.unmasked,
+        action=file.action if rule.action is None else rule.action,
+        wording=file.wording,
+        examples=rule.examples,
+        question_example=rule.question_example,
+    )
+
+
+def _broken(rule: Rule, view: View, around: Surroundings) -> Found | None:
+    text = view.folded if rule.unmasked else view.masked
+    if (first := rule.pattern.search(text)) is None:
+        return None
+    if rule.also is not None and rule.also.search(text) is None:
+        return None
+    if rule.never is not None and rule.never.search(text) is not None:
+        return None
+    if rule.question is not None and rule.question.search(around.question) is None:
+        return None
+    for match in (first, *rule.pattern.finditer(text, first.end())):
+        if not _guarded(rule, view, match.start(), match.end(), around):
+            return Found(rule, _open_guards(rule, view))
+    return None
+
+
+def _guarded(rule: Rule, view: View, start: int, end: int, around: Surroundings) -> bool:
+    guards = rule.unless
+    return (
+        ("negated" in guards and view.negated(start))
+        or ("refuted" in guards and view.refuted(start, end))
+        or ("hedged" in guards and view.hedged(start, end))
+        or ("harm" in guards and view.harmful(end))
+        or ("soft" in guards and view.soft(start, end))
+        or ("conditional" in guards and view.conditional(start))
+        or (("cares" in guards or "care_near" in guards) and view.cares)
+        or ("sends" in guards and view.sends)
+    )
+
+
+def _open_guards(rule: Rule, view: View) -> frozenset[str]:
+    """Return the guards that the next sentence may still meet: a report refuted, a reassurance with a safety net."""
+    guards = set()
+    if "refuted" in rule.unless and view.reported:
+        guards.add("refuted")
+    if "care_near" in rule.unless:
+        guards.add("cares")
+    return frozenset(guards)
