@@ -209,7 +209,8 @@ def _sources(value: object, name: str) -> tuple[Source, ...]:
     if not isinstance(value, list) or not all(isinstance(item, dict) and item.get("title") for item in value):
         raise DocumentError(name, "`sources` must be a list of {title, publisher, year}")
     return tuple(
-        Source(str(item["title"]), str(item.get("publisher", "")), str(item.get("year", ""))) for item in value
+        Source(str(item["title"]), str(item.get("publisher", "")), str(item.get("year", "")))
+        for item in value
     )
 
 

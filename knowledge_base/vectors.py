@@ -36,7 +36,9 @@ class VectorCache:
                 self._known.update(_read(path, embedder.dim))
 
     def key(self, text: str) -> bytes:
-        return hashlib.sha256(f"{self._embedder.name}\0{text}".encode("utf-8", "replace")).digest()[:KEY_BYTES]
+        return hashlib.sha256(f"{self._embedder.name}\0{text}".encode("utf-8", "replace")).digest()[
+            :KEY_BYTES
+        ]
 
     def missing(self, texts: Iterable[str]) -> list[str]:
         """Texts without a vector, each once."""
