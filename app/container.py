@@ -126,6 +126,11 @@ class MessageEmbedder:
         self._batcher.close()
 
 
+def refusal_for(message: str) -> tuple[str, str] | None:
+    """Kind and reviewed reply when a message asks for what the service must not do."""
+    return None
+
+
 async def base_model(_department: str, _opened: Opened) -> str | None:
     """No adapter: used where no registry is configured."""
     return None
@@ -181,6 +186,7 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
         audit=audit,
         topics_of=lambda text: topics_in(graph, text),
         embed_message=messages,
+        refusal_for=refusal_for,
         choose_adapter=base_model,
     )
     container = Container(

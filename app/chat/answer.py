@@ -16,9 +16,10 @@ from app.chat.schemas import (
     TriageBrief,
     UsageOut,
 )
+from app.chat.wording import disclaimer_for
 from app.llm.base import Finished, Started
 from app.observability import Stopwatch
-from app.safety.notices import AI_LABEL, DISCLAIMER_VERSION, disclaimer_for
+from app.safety.notices import AI_LABEL, NOTICES_VERSION
 from app.safety.types import Level, Notice, ReviewResult, TriageResult, Verdict
 from retrieval.types import EvidenceLevel, Hit
 
@@ -44,6 +45,11 @@ class Answer:
     result: ReviewResult = field(default_factory=lambda: ReviewResult(Verdict.PASS, ""))
     citations: tuple[CitationOut, ...] = ()
 
+    @property
+    def generated(self) -> bool:
+        """Whether a generator wrote the text, rather than people."""
+        return self.started.kind != "template"
+
 
 def assemble_body(answer: Answer) -> dict[str, Any]:
     """The answer's JSON without its text and ids, as `AnswerBody`."""
@@ -54,9 +60,9 @@ def assemble_body(answer: Answer) -> dict[str, Any]:
         notices=[NoticeOut.of(notice) for notice in answer.notices],
         questions=list(answer.triage.questions),
         citations=list(answer.citations),
-        disclaimer=disclaimer_for(answer.question, answer.department),
-        disclaimer_version=DISCLAIMER_VERSION,
-        ai_label=AiLabelOut(text=AI_LABEL.text, version=AI_LABEL.version),
+        disclaimer=disclaimer_for(answer.question, answer.triage, answer.found),
+        disclaimer_version=NOTICES_VERSION,
+        ai_label=AiLabelOut(text=AI_LABEL, version=NOTICES_VERSION) if answer.generated else None,
         review=ReviewBrief(
             verdict=answer.result.verdict,
             violations=list(dict.fromkeys(violation.code for violation in answer.result.violations)),

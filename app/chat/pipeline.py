@@ -14,18 +14,17 @@ from dataclasses import dataclass, replace
 
 from app.admin.audit import AuditLog
 from app.chat.answer import Answer, assemble_body, citations_of
-from app.chat.events import Event, arrange
+from app.chat.events import Event, opening
 from app.chat.evidence import EvidenceFinder, Found
 from app.chat.generate import no_evidence_reply, questions_paragraph, template
 from app.chat.rewrite import Rewritten, rewrite
+from app.chat.wording import LABEL_LINE, is_crisis, urgent_answer
 from app.conversations.service import ConversationService
 from app.conversations.writer import AnswerMeta, AnswerWriter, Opened
 from app.errors import AnxinError, ModelUnavailable, StorageUnavailable
-from app.llm.base import Finished, GenerationRequest, Generator, Part, Reasoning, Started, Text
+from app.llm.base import Finished, GenerationRequest, Generator, Part, Reasoning, Started
 from app.observability import Stopwatch, log, metrics
-from app.safety.guard import FALLBACK, guarded
-from app.safety.injection import InputFinding, InputKind, assess_input
-from app.safety.notices import crisis_or_emergency_answer
+from app.safety.guard import guarded
 from app.safety.types import (
     Audience,
     Evidence,
@@ -43,6 +42,7 @@ from retrieval.types import EvidenceLevel
 AdapterChoice = Callable[[str, Opened], Awaitable[str | None]]
 EmbedMessage = Callable[[str], Awaitable[Vector | None]]
 TopicsOf = Callable[[str], list[str]]
+RefusalFor = Callable[[str], tuple[str, str] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Pipeline:
     audit: AuditLog
     topics_of: TopicsOf
     embed_message: EmbedMessage
+    refusal_for: RefusalFor
     choose_adapter: AdapterChoice
 
     async def open(self, ask: Ask) -> Opened:
@@ -114,9 +115,8 @@ class Pipeline:
         metrics.triage.labels(answer.triage.level.value).inc()
         templated = self._reviewed_template(ask, answer.triage)
         if answer.triage.level is Level.EMERGENCY:
-            for event in arrange({}, assemble_body(answer), [], {}):
-                if event.name == "notice":
-                    yield event
+            for notice in assemble_body(answer)["notices"]:
+                yield Event("notice", notice)
 
         if templated is None:
             with answer.watch.step("rewrite"):
@@ -139,10 +139,8 @@ class Pipeline:
             rewritten = Rewritten(ask.message)
             answer.department = ask.department or opened.department or "general"
 
-        for event in arrange(
-            {**ids, "department": answer.department}, assemble_body(answer), [], {}
-        ):
-            if event.name == "meta" or (event.name == "notice" and answer.triage.level is not Level.EMERGENCY):
+        for event in opening({**ids, "department": answer.department}, assemble_body(answer)):
+            if event.name == "meta" or answer.triage.level is not Level.EMERGENCY:
                 yield event
 
         parts = template(templated) if templated is not None else self._generate(ask, opened, answer, rewritten)
@@ -162,17 +160,17 @@ class Pipeline:
         vector = await self.embed_message(ask.message)
         return await asyncio.to_thread(self.triage.assess, ask.message, history, embedding=vector)  # type: ignore[arg-type]
 
-    @staticmethod
-    def _reviewed_template(ask: Ask, triage: TriageResult) -> str | None:
+    def _reviewed_template(self, ask: Ask, triage: TriageResult) -> str | None:
         """What is answered without any model: emergencies and crises first, then refusals."""
-        crisis = any(notice.kind == "crisis" for notice in triage.notices)
-        if crisis or (triage.level is Level.EMERGENCY and ask.audience is Audience.PATIENT):
-            return crisis_or_emergency_answer(triage)
-        finding: InputFinding = assess_input(ask.message)
-        if finding.kind is InputKind.NONE:
+        patient_emergency = triage.level is Level.EMERGENCY and ask.audience is Audience.PATIENT
+        if triage.notices and (is_crisis(triage) or patient_emergency):
+            return urgent_answer(triage)
+        refused = self.refusal_for(ask.message)
+        if refused is None:
             return None
-        metrics.refused.labels(finding.kind.value).inc()
-        return finding.reply
+        kind, reply = refused
+        metrics.refused.labels(kind).inc()
+        return reply
 
     def _generate(
         self, ask: Ask, opened: Opened, answer: Answer, rewritten: Rewritten
@@ -233,10 +231,11 @@ class Pipeline:
             if rest:
                 yield rest
             await self._audit_review(opened, answer, "".join(draft))
-        follow_up = questions_paragraph(answer.triage.questions)
-        if follow_up and answer.triage.level is not Level.EMERGENCY:
-            answer.result = replace(answer.result, text=answer.result.text + follow_up)
-            yield follow_up
+        ending = "" if answer.triage.level is Level.EMERGENCY else questions_paragraph(answer.triage.questions)
+        ending += LABEL_LINE if answer.generated else ""
+        if ending:
+            answer.result = replace(answer.result, text=answer.result.text + ending)
+            yield ending
 
     async def _audit_review(self, opened: Opened, answer: Answer, draft: str) -> None:
         if answer.result.verdict is Verdict.BLOCKED:
@@ -279,5 +278,3 @@ class Pipeline:
             reasoning=answer.reasoning or None,
         )
 
-
-__all__ = ["FALLBACK", "Ask", "Pipeline"]

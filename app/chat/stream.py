@@ -8,11 +8,11 @@ short while; later readers are served from the stored message by `replay`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from app.chat.events import FINAL, Event
+from app.chat.events import FINAL, Event, arrange
 from app.conversations.service import StoredMessage
 
 
@@ -116,14 +116,3 @@ def replay(message: StoredMessage) -> list[Event]:
         start += length
     done = {**body, **ids, "reasoning": message.reasoning, "status": message.status}
     return arrange(ids, body, deltas, done)
-
-
-def arrange(ids: dict[str, object], body: dict[str, object], deltas: Sequence[str], done: dict[str, object]) -> list[Event]:
-    """The order of events of one answer: in an emergency the notices come before everything else."""
-    triage = body.get("triage")
-    notices = [Event("notice", notice) for notice in body.get("notices") or []]  # type: ignore[attr-defined]
-    meta = Event("meta", {**ids, "triage": triage})
-    urgent_first = isinstance(triage, dict) and triage.get("level") == "emergency"
-    head = [*notices, meta] if urgent_first else [meta, *notices]
-    tail = [Event("citations", {"citations": body.get("citations") or []}), Event("done", done)]
-    return [*head, *(Event("delta", {"text": text}) for text in deltas), *tail]

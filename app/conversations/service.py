@@ -13,7 +13,13 @@ from app.conversations.writer import AnswerWriter, Opened
 from app.db.crypto import Vault
 from app.db.session import Database
 from app.db.tables import ConversationRow, FeedbackRow, MessageRow
-from app.errors import AnswerInProgress, ConversationBusy, ConversationNotFound, InvalidCursor, MessageNotFound
+from app.errors import (
+    AnswerInProgress,
+    ConversationBusy,
+    ConversationNotFound,
+    InvalidCursor,
+    MessageNotFound,
+)
 from app.identity import Clock, NewId, new_ulid, utc_now
 from app.safety.types import Turn
 
@@ -129,9 +135,9 @@ class ConversationService:
         now = self._clock()
         async with self._database.begin() as session:
             row = await repository.owned_message(session, message_id, user_id)
-            if row is None or row.status == "streaming":
-                if await repository.answering(session, message_id, user_id, now):
-                    raise AnswerInProgress(retry_after_s=2)
+            unfinished = row is None or row.status == "streaming"
+            if unfinished and await repository.answering(session, message_id, user_id, now):
+                raise AnswerInProgress(retry_after_s=2)
             if row is None or row.role != "assistant":
                 raise MessageNotFound
             return self._message(row, None)

@@ -164,7 +164,7 @@ def entity_out(graph: MedicalGraph, entity: Entity, *, full: bool = False) -> En
         name=entity.name,
         type=entity.type,
         definition=entity.definition if entity.definition else None,
-        aliases=list(graph.names_of(entity.id)) if full else [],
+        aliases=[alias.text for alias in graph.aliases_of(entity.id) if alias.kind != "typo"] if full else [],
         properties=dict(entity.properties) if full else {},
     )
 

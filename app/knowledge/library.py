@@ -18,10 +18,14 @@ from markdown_it import MarkdownIt
 from app.errors import DocumentNotFound
 from knowledge_base.document import Document, DocumentError, read_documents
 from retrieval.graph import MedicalGraph
-from retrieval.tokens import words
+from retrieval.tokens import default_tokenizer
 
 _MARK = re.compile(r"\[\^(\d+)\]")
 SUMMARY_CHARS = 120
+
+
+def words(text: str) -> list[str]:
+    return default_tokenizer().words(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from app.llm.base import Finished, GenerationRequest, Part, Started, Text
 from app.safety.types import Audience
-from retrieval.types import Hit
 
 MODEL = "extractive-1"
 MAX_POINTS = 5
