@@ -76,12 +76,17 @@ class RetrievalSettings(BaseModel):
 
 
 class LlmSettings(BaseModel):
-    """`kind` vllm needs `base_urls`; several URLs are replicas that all serve the same models."""
+    """`kind` vllm needs `base_urls`; several URLs are replicas that all serve the same models.
+
+    `model` is the name under which vLLM serves the base model; `base_model_names` are further names (or folders) by
+    which adapters may know it. `adapter_root_on_server` is `adapter_root` as the model servers see it.
+    """
 
     kind: Literal["extractive", "vllm"] = "extractive"
     base_urls: list[str] = []
     api_key: SecretStr = SecretStr("")
     model: str = "Qwen/Qwen2.5-7B-Instruct"
+    base_model_names: list[str] = []
     max_output_tokens: int = 800
     context_tokens: int = 8192
     temperature: float = 0.2
@@ -93,6 +98,7 @@ class LlmSettings(BaseModel):
     adapter_root: Path = Path("var/adapters")
     adapter_root_on_server: str = ""
     max_lora_rank: int = 64
+    monitor_s: float = Field(5.0, gt=0)
 
 
 class LimitSettings(BaseModel):

@@ -24,13 +24,14 @@ class ChatMessage(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One numbered piece of evidence as the model sees it."""
+    """One numbered piece of evidence as the model sees it. `number` is its citation, by default its position."""
 
     title: str
     section: str
     source: str
     year: str
     text: str
+    number: int | None = None
 
 
 RULES = """你是医院科室的健康问答助手。必须遵守：
@@ -66,7 +67,8 @@ def system_prompt(department: str, audience: Audience) -> str:
 def evidence_block(passages: Sequence[Passage]) -> str:
     """The numbered evidence; angle brackets are neutralised so that no passage can close the block."""
     blocks = []
-    for number, passage in enumerate(passages, start=1):
+    for position, passage in enumerate(passages, start=1):
+        number = position if passage.number is None else passage.number
         head = f"[{number}] {passage.title}"
         if passage.section:
             head += f" · {passage.section}"
