@@ -181,7 +181,7 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
         conversations=conversations,
         triage=triage,
         reviewer=reviewer,
-        evidence=EvidenceFinder(searcher, passages=settings.retrieval.passages, today=date.today),
+        evidence=EvidenceFinder(searcher, store, passages=settings.retrieval.passages, today=date.today),
         generator=generator,
         audit=audit,
         topics_of=lambda text: topics_in(graph, text),

@@ -5,6 +5,7 @@ Translates retrieval's errors: without an index the reply says so honestly inste
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from app.observability import Stopwatch, log, metrics
 from app.safety.types import Audience, Vector
 from retrieval.errors import RetrievalError
 from retrieval.search import Searcher
+from retrieval.store import MilvusStore
 from retrieval.types import EvidenceLevel, Filter, Hit
 
 CARE_SECTION = "就医"
@@ -42,8 +44,11 @@ class Found:
 class EvidenceFinder:
     """One search per question, never on the event loop."""
 
-    def __init__(self, searcher: Searcher, *, passages: int, today: Callable[[], date]) -> None:
+    def __init__(
+        self, searcher: Searcher, store: MilvusStore, *, passages: int, today: Callable[[], date]
+    ) -> None:
         self._searcher = searcher
+        self._store = store
         self._passages = passages
         self._today = today
 
@@ -83,7 +88,7 @@ class EvidenceFinder:
         if any(hits[i].chunk.document_id == top for i in marked):
             return hits, marked - {0}
         try:
-            siblings = await self._searcher.document_chunks(index, top)
+            siblings = await asyncio.to_thread(self._store.document_chunks, index, top)
         except RetrievalError:
             return hits, marked - {0}
         added = [Hit(c, 0.0) for c in siblings if CARE_SECTION in c.section][:1]
