@@ -39,6 +39,7 @@ from retrieval.store import MilvusStore
 from retrieval.types import Embedder, Reranker
 
 TOPIC_TYPES = frozenset({"drug", "drug_class", "disease", "procedure", "test", "indicator", "food"})
+DRUG_TYPES = frozenset({"drug", "drug_class"})
 INDEX_WATCH_S = 5.0
 
 
@@ -136,8 +137,13 @@ async def base_model(_department: str, _opened: Opened) -> str | None:
     return None
 
 
-def make_generator(settings: Settings) -> Generator:
-    extractive = ExtractiveGenerator()
+def drugs_in(graph: MedicalGraph, text: str) -> frozenset[str]:
+    """Ids of the drugs and drug classes that a text names."""
+    return frozenset(m.entity.id for m in graph.mentions(text) if m.entity.type in DRUG_TYPES)
+
+
+def make_generator(settings: Settings, graph: MedicalGraph) -> Generator:
+    extractive = ExtractiveGenerator(lambda text: drugs_in(graph, text))
     if settings.llm.kind == "extractive":
         return extractive
     from app.llm.serving import make_vllm_generator
@@ -176,7 +182,7 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
     reviewer = await asyncio.to_thread(SafetyReviewer.load, None, graph=graph, triage=triage)
     conversations = ConversationService(database, vault, lease_s=settings.llm.deadline_s + 60)
     audit = AuditLog(database, vault)
-    generator = make_generator(settings)
+    generator = make_generator(settings, graph)
     pipeline = Pipeline(
         conversations=conversations,
         triage=triage,

@@ -7,10 +7,12 @@ Owns selection and wording of the frame; what is evidence is decided before, wha
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from app.llm.answer_fit import EntitiesOf, entity_fit, kind_fit, wanted
 from app.llm.base import Finished, GenerationRequest, Part, Started, Text
 from app.safety.types import Audience
 
@@ -18,37 +20,54 @@ MODEL = "extractive-1"
 MAX_POINTS = 5
 MAX_POINTS_CLINICIAN = 8
 MAX_DIRECT_CHARS = 160
-MAX_CARE = 2
+MAX_CARE = 3
 SAME_IDEA = 0.55
-MIN_RELATIVE = 0.45
+MIN_RELATIVE = 0.5
+PAIR_RELATIVE = 0.75
 
-_LEANS_BACK = re.compile(r"^(但|不过|然而|因此|所以|同时|此外|另外|这|它|其|该|否则|如果仍|若仍|即使|尤其|特别|也|还|并且|而且|其中|上述|以上|随后|之后)")
+_LEANS_BACK = re.compile(
+    r"^(但|不过|然而|因此|所以|同时|此外|另外|这|它|其|该|否则|如果仍|若仍|即使|尤其|特别|也|还|并且|而且|其中|上述|以上|随后|之后)"
+)
 _BINDS_NEXT = re.compile(r"^(但|不过|然而|除非|否则|尤其|特别是|禁用|以下情况|有.{1,12}的人(不|慎|禁))")
 _QUESTION = re.compile(r"^\s*(\*\*)?问[:：]")
 _ANSWER = re.compile(r"^\s*(\*\*)?答[:：]\s*")
 _MARKUP = re.compile(r"\*\*|^[-*+]\s+|^\d+[.、]\s*|^#+\s*", re.MULTILINE)
 _NOT_WORD = re.compile(r"[^\w一-鿿]+")
 _STOP = frozenset("的了吗呢吧啊呀么是有在我你您他她它们这那和与及就都也还要能可以会怎什")
+_CARE = re.compile(r"急诊|就医|医院|就诊")
 _YES_NO = re.compile(r"(吗|么|可不可以|能不能|可以不可以|要不要|行不行|会不会|是不是|有没有|该不该)")
-_VERDICT = re.compile(r"^(可以|不可以|不能|不要|不宜|不建议|一般(可以|不)|通常(可以|不)|需要|不需要|不必|应|不应|禁止|会|不会|是|不是|能|没有必要|大多)")
+_VERDICT = re.compile(
+    r"^(可以|不可以|不能|不要|不宜|不建议|一般(可以|不)|通常(可以|不)|需要|不需要|不必|应|不应|禁止|会|不会|是|不是|能|没有必要|大多)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence of a passage. `n` is the citation number, `place` its position (passage, sentence)."""
+    """A sentence of a passage. `n` is the citation number, `place` its position (passage, sentence).
+
+    `lead` is the instruction that a list item stands under ("出现下面的情况，请立即拨打120：").
+    """
 
     text: str
     n: int
     place: tuple[int, int]
     score: float
+    lead: str = ""
+
+
+def no_entities(_text: str) -> frozenset[str]:
+    return frozenset()
 
 
 class ExtractiveGenerator:
-    """Blocking work is a few milliseconds of string handling on at most ten passages."""
+    """Answers with sentences of the evidence. `entities_of` names the drugs in a text (the medical graph)."""
+
+    def __init__(self, entities_of: EntitiesOf = no_entities) -> None:
+        self._entities_of = entities_of
 
     async def stream(self, request: GenerationRequest) -> AsyncIterator[Part]:
         yield Started("extractive", MODEL)
-        text = compose(request)
+        text = await asyncio.to_thread(compose, request, self._entities_of)
         for block in _blocks(text):
             yield Text(block)
         yield Finished(0, len(text))
@@ -57,9 +76,9 @@ class ExtractiveGenerator:
         return MODEL
 
 
-def compose(request: GenerationRequest) -> str:
+def compose(request: GenerationRequest, entities_of: EntitiesOf = no_entities) -> str:
     """The whole answer as text with `[n]` marks; "" when no passage has a usable sentence."""
-    sentences = score_sentences(request)
+    sentences = score_sentences(request, entities_of)
     if not sentences:
         return ""
     direct = direct_answer(request, sentences)
@@ -70,13 +89,14 @@ def compose(request: GenerationRequest) -> str:
     if points:
         parts.append("\n".join(f"- {cited(s)}" for s in points))
     if care:
-        parts.append("什么时候要就医：\n" + "\n".join(f"- {cited(s)}" for s in care))
+        parts.append(care_block(care))
     return "\n\n".join(parts)
 
 
-def score_sentences(request: GenerationRequest) -> list[Sentence]:
+def score_sentences(request: GenerationRequest, entities_of: EntitiesOf = no_entities) -> list[Sentence]:
     """Every usable sentence of the passages with how well it answers the question (higher is better)."""
     asked = bigrams(request.question)
+    want = wanted(request.question, entities_of)
     top = max((hit.score for hit in request.passages), default=0.0)
     nearness = sentence_nearness(request)
     out: list[Sentence] = []
@@ -84,16 +104,42 @@ def score_sentences(request: GenerationRequest) -> list[Sentence]:
         if index in request.care:
             continue
         weight = hit.score / top if top > 0 else 1.0
+        subject = entities_of(hit.chunk.title) if want.entities else frozenset()
         for position, raw in enumerate(hit.chunk.sentences or (hit.chunk.text,)):
-            text = clean(raw)
-            if len(text) < 6 or _QUESTION.match(raw) or text.endswith(("？", "?", "：", ":")):
-                continue
-            near = nearness.get((index, position), 0.0)
-            lexical = overlap(asked, bigrams(text))
-            score = 0.5 * weight + 0.9 * near + 0.6 * lexical
-            if position == 0 or _ANSWER.match(raw):
-                score += 0.05
-            out.append(Sentence(text, index + 1, (index, position), score))
+            for text in usable(raw):
+                lexical = overlap(asked, bigrams(text))
+                about = entity_fit(want, entities_of(text), subject) if want.entities else 0.0
+                score = (
+                    0.5 * weight
+                    + 0.9 * nearness.get((index, position), 0.0)
+                    + 0.6 * lexical
+                    + 0.35 * kind_fit(want, text)
+                    + 0.5 * about
+                )
+                out.append(Sentence(text, index + 1, (index, position), score))
+    return out
+
+
+def usable(raw: str) -> list[str]:
+    """What of a piece of a passage can stand in an answer: the sentence, or the rows of a table as sentences."""
+    if raw.lstrip().startswith("|"):
+        return table_rows(raw)
+    text = clean(raw)
+    complete = len(text) >= 6 and not _QUESTION.match(raw) and not text.endswith(("？", "?", "：", ":"))
+    return [text] if complete else []
+
+
+def table_rows(table: str) -> list[str]:
+    """Each row of a Markdown table as "first cell：column name second cell；…。"."""
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in table.splitlines()]
+    if len(rows) < 3:
+        return []
+    head, body = rows[0], rows[2:]
+    out = []
+    for row in body:
+        rest = [f"{name}{cell}" if len(head) > 2 else cell for name, cell in zip(head[1:], row[1:], strict=False)]
+        if rest and row[0]:
+            out.append(f"{row[0]}：{'；'.join(rest)}。")
     return out
 
 
@@ -122,7 +168,9 @@ def direct_answer(request: GenerationRequest, sentences: Sequence[Sentence]) -> 
     if paired:
         return paired
     yes_no = _YES_NO.search(request.question) is not None
-    ranked = sorted(sentences, key=lambda s: s.score + (0.12 if yes_no and _VERDICT.match(s.text) else 0), reverse=True)
+    ranked = sorted(
+        sentences, key=lambda s: s.score + (0.12 if yes_no and _VERDICT.match(s.text) else 0), reverse=True
+    )
     return _with_context(ranked[0], sentences)
 
 
@@ -141,6 +189,9 @@ def _paired_answer(request: GenerationRequest, sentences: Sequence[Sentence]) ->
     if best is None:
         return []
     chosen = [s for s in sentences if s.place[0] == best[1]]
+    strongest = max(s.score for s in sentences)
+    if not chosen or max(s.score for s in chosen) < PAIR_RELATIVE * strongest:
+        return []
     return _within(chosen, MAX_DIRECT_CHARS)
 
 
@@ -177,22 +228,37 @@ def pick_points(
 
 
 def pick_care(request: GenerationRequest, said: Sequence[Sentence]) -> list[Sentence]:
-    """When to seek care, from the passages marked for it."""
+    """When to seek care, from the passages marked for it; list items carry the instruction that leads them."""
     asked = bigrams(request.question)
     found: list[Sentence] = []
     for index in sorted(request.care):
-        hit = request.passages[index]
-        for position, raw in enumerate(hit.chunk.sentences or (hit.chunk.text,)):
+        lead = ""
+        for position, raw in enumerate(request.passages[index].chunk.sentences):
             text = clean(raw)
-            if len(text) >= 8 and not text.endswith(("：", ":", "？")):
-                urgent = 0.5 if "120" in text else 0.2 if re.search(r"急诊|就医|医院|就诊", text) else 0.0
-                score = urgent + overlap(asked, bigrams(text)) - 0.01 * position
-                found.append(Sentence(text, index + 1, (index, position), score))
+            if text.endswith(("：", ":")):
+                lead = text
+                continue
+            if len(text) < 8 or text.endswith("？"):
+                continue
+            is_item = raw.lstrip().startswith(("-", "*"))
+            urgent = 0.5 if "120" in (lead if is_item else "") + text else 0.2 if _CARE.search(lead + text) else 0.0
+            score = urgent + overlap(asked, bigrams(text)) - 0.01 * position
+            found.append(Sentence(text, index + 1, (index, position), score, lead if is_item else ""))
     chosen: list[Sentence] = []
     for sentence in sorted(found, key=lambda s: s.score, reverse=True):
         if len(chosen) < MAX_CARE and not _repeats(sentence, [*said, *chosen]):
             chosen.append(sentence)
     return sorted(chosen, key=lambda s: s.place)
+
+
+def care_block(care: Sequence[Sentence]) -> str:
+    """The last part of an answer: items under the instruction that leads them in the document."""
+    lead = next((s.lead for s in care if s.lead), "")
+    heading = lead if lead else "什么时候要就医："
+    first = [s for s in care if s.lead] if lead else list(care)
+    rest = [s for s in care if s not in first]
+    lines = [heading, *(f"- {cited(s)}" for s in first), *(f"- {cited(s)}" for s in rest)]
+    return "\n".join(lines)
 
 
 def _repeats(sentence: Sentence, said: Sequence[Sentence]) -> bool:
