@@ -33,7 +33,7 @@ class Action(StrEnum):
 
 
 Guard = Literal[
-    "negated", "refuted", "hedged", "harm", "soft", "conditional", "cares", "sends", "reported", "care_near", "known"
+    "negated", "denied", "refuted", "hedged", "harm", "soft", "conditional", "cares", "sends", "care_near", "known", "given"
 ]
 
 
@@ -110,11 +110,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the rules may know beyond the sentence: the question (masked) and the audience."""
+    """What the rules may know beyond the sentence: the question (masked and folded), the audience,
+
+    and everything that was given to the answer (user turns and evidence, folded).
+    """
 
     question: str
     question_folded: str
     audience: Audience
+    given: str = ""
 
 
 class RuleSet:
@@ -179,15 +183,16 @@ def _broken(rule: Rule, view: View, around: Surroundings) -> Found | None:
     if rule.question is not None and rule.question.search(around.question) is None:
         return None
     for match in (first, *rule.pattern.finditer(text, first.end())):
-        if not _guarded(rule, view, match.start(), match.end(), around):
+        if not _guarded(rule, view, match, around):
             return Found(rule, _open_guards(rule, view))
     return None
 
 
-def _guarded(rule: Rule, view: View, start: int, end: int, around: Surroundings) -> bool:
-    guards = rule.unless
+def _guarded(rule: Rule, view: View, match: re.Match[str], around: Surroundings) -> bool:
+    guards, start, end = rule.unless, match.start(), match.end()
     return (
         ("negated" in guards and view.negated(start))
+        or ("denied" in guards and view.denied(start, end))
         or ("refuted" in guards and view.refuted(start, end))
         or ("hedged" in guards and view.hedged(start, end))
         or ("harm" in guards and view.harmful(end))
@@ -195,7 +200,27 @@ def _guarded(rule: Rule, view: View, start: int, end: int, around: Surroundings)
         or ("conditional" in guards and view.conditional(start))
         or (("cares" in guards or "care_near" in guards) and view.cares)
         or ("sends" in guards and view.sends)
+        or ("known" in guards and _known(view, around))
+        or ("given" in guards and match.group() in around.given)
     )
+
+
+_ASKED = re.compile(
+    r"是不是|是否|会不会|算不算|有没有|是什么|什么(?:病|原因|问题|情况)|怎么(?:回事|了)|咋回事|严重吗|得了|[吗么呢](?:$|[?,。])"
+)
+
+
+def _known(view: View, around: Surroundings) -> bool:
+    """True when every disease of the sentence was stated, not asked about, by the user."""
+    names = view.lexicon.disease.findall(view.folded)
+    question = around.question_folded
+    return bool(names) and all(name in question and not _asked_about(name, question) for name in names)
+
+
+def _asked_about(name: str, question: str) -> bool:
+    """True when the clause that names the disease asks whether it is there."""
+    clauses = (part for part in re.split(r"(?<=[,;。!?])", question) if name in part)
+    return any(_ASKED.search(clause) and not re.search(f"(?:有|患|得|确诊)(?:了|过)?[^,。?]{{0,6}}{re.escape(name)}(?:,|。|病?史|病人|患者|多年|\\d)", clause) for clause in clauses)
 
 
 def _open_guards(rule: Rule, view: View) -> frozenset[str]:

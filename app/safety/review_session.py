@@ -322,8 +322,11 @@ class Session:
     def _surroundings(self) -> Surroundings:
         if self._around is None:
             lexicon = self._parts.rules.lexicon
-            folded = fold(self._context.question)
-            self._around = Surroundings(lexicon.mask(folded), folded, self._context.audience)
+            context = self._context
+            said = [turn.content for turn in context.history if turn.role == "user"]
+            folded = fold(context.question)
+            given = fold(" ".join([context.question, *said, *(item.text for item in context.evidence)]))
+            self._around = Surroundings(lexicon.mask(folded), folded, context.audience, given)
         return self._around
 
     @property

@@ -23,6 +23,8 @@ MEDICINE, ANTIBIOTIC, MEDICINE_WORD, DISEASE = "\ue000", "\ue001", "\ue002", "\u
 _IGNORED = re.compile(r"[\s\u200b-\u200f\u2060\ufeff*_`#|\U0001f300-\U0001faff\u2600-\u27bf]+")
 _CITATION = re.compile(r"\[\^?\d{1,3}(?:[,、\-–]\d{1,3})*\]")
 _BOUNDARY = re.compile(r"[,;:。!?]")
+# A heading inside the sentence that rejects the list after it: 以下做法要避免:自行停药;随意加量。
+_REJECTING_HEAD = re.compile(r"(?:避免|不要|误区|错误|禁忌|切忌|不能|不可|切勿|严禁|大忌|不应|不宜)[^:。!?]{0,12}:[^。!?]*$")
 _SIMPLIFIED = {
     ord(old): new for old, new in getdict("zh-cn").items() if len(old) == 1 and len(new) == 1 and old != "着"
 }
@@ -134,9 +136,17 @@ class View:
     def negated(self, start: int) -> bool:
         """True when a word that forbids or denies stands before `start` in the same clause."""
         left, _ = self.clause(start, start)
-        before = self._cue("negator_cancelled").sub("□", self.masked[left:start])
-        found = [match.end() for match in self._cue("negator").finditer(before)]
-        return bool(found) and len(before) - found[-1] <= 14
+        if _REJECTING_HEAD.search(self.masked[:left]):
+            return True
+        before = self._cue("negator_cancelled").sub(_blank, self.masked[left : start + 3])
+        # A forbidding word may reach into the match: 不建议 before 建议自己吃.
+        ends = [match.end() for match in self._cue("negator").finditer(before) if left + match.start() < start]
+        return bool(ends) and start - left - ends[-1] <= 14
+
+    def denied(self, start: int, end: int) -> bool:
+        """True when such a word stands inside [start, end), between the two halves of what a rule found."""
+        inside = self._cue("negator_cancelled").sub("□", self.masked[start:end])
+        return bool(self._cue("negator").search(inside))
 
     def harmful(self, end: int) -> bool:
         """True when what follows names the harm of what was matched (停药会反跳), not its absence."""
@@ -194,7 +204,11 @@ class View:
 
     def _without(self, cancelled: str) -> str:
         """Blank out cancelled cues, keeping every position."""
-        return self._cue(cancelled).sub(lambda match: "□" * len(match.group()), self.masked)
+        return self._cue(cancelled).sub(_blank, self.masked)
 
     def _cue(self, name: str) -> re.Pattern[str]:
         return self.lexicon.cues[name]
+
+
+def _blank(match: re.Match[str]) -> str:
+    return "□" * len(match.group())
