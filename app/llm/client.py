@@ -8,7 +8,7 @@ replica is in `pool.py`; what is asked and how an answer is put together in `vll
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -69,7 +69,7 @@ class VllmClient:
             trust_env=False,
         )
 
-    async def chat(self, payload: dict[str, Any]) -> AsyncIterator[Chunk]:
+    async def chat(self, payload: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         """The chunks of one answer; ends after a chunk with a `finish_reason`. Closing it stops the server's work."""
         body = {**payload, "stream": True, "stream_options": {"include_usage": True}}
         with self._translated():
@@ -123,7 +123,7 @@ class VllmClient:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def _chunks(self, response: httpx.Response) -> AsyncIterator[Chunk]:
+    async def _chunks(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
         lines, finished = DataLines(), False
         async for data in response.aiter_bytes():
             for payload in lines.feed(data):

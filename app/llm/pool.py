@@ -15,9 +15,19 @@ from dataclasses import dataclass, field
 
 from app.llm.breaker import Breaker, Circuit
 from app.llm.client import ServedModel, VllmClient
-from app.llm.faults import CallRefused, ModelFault, ModelMissing, PromptTooLong, ReplicaBusy, ReplicaDown
+from app.llm.faults import (
+    CallRefused,
+    ModelFault,
+    ModelMissing,
+    PromptTooLong,
+    ReplicaBusy,
+    ReplicaDown,
+    TooSlow,
+)
 from app.llm.instruments import adapter_loaded, replica_faults, replica_outstanding, replica_up
 from app.observability import log
+
+SLOW_CHECKS_TO_LOSE = 2
 
 
 @dataclass(slots=True)
@@ -34,6 +44,7 @@ class Replica:
     outstanding: int = 0
     streams: Counter[str] = field(default_factory=Counter)
     asked_at: int = 0
+    slow_checks: int = 0
 
     @property
     def url(self) -> str:
@@ -130,10 +141,14 @@ class ReplicaPool:
             await replica.client.healthy()
             served = await replica.client.models()
         except ModelFault as fault:
+            replica.slow_checks += isinstance(fault, TooSlow)
+            if isinstance(fault, TooSlow) and replica.slow_checks < SLOW_CHECKS_TO_LOSE:
+                return
             if replica.healthy:
                 log.warning("replica_lost", replica=replica.url, problem=fault.problem)
             self._set_health(replica, False)
             return
+        replica.slow_checks = 0
         self._note_models(replica, served)
         if not replica.healthy:
             log.info("replica_found", replica=replica.url)

@@ -1,12 +1,15 @@
 """Tells a model's thinking from its answer while both stream in, and lets only whole sentences through.
 
-`<think>` and `</think>` may be cut anywhere between two tokens. Owns the two small machines; who may see thinking
-is decided in `vllm.py`.
+`<think>` and `</think>` may be cut anywhere between two tokens. Owns the reading of one stream's text; where the
+chunks come from is `client.py`'s business, what may be shown is reviewed later.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from app.llm.base import Reasoning, Text
+from app.llm.client import Chunk
 
 OPEN, CLOSE = "<think>", "</think>"
 SENTENCE_ENDS = "。！？!?\n"
@@ -86,3 +89,36 @@ class WholeSentences:
         """The rest, for a stream that ended properly."""
         ready, self._held = self._held, ""
         return ready
+
+
+class AnswerReader:
+    """The parts of one streamed answer. Thinking becomes `Reasoning` when it is wanted, and nothing otherwise."""
+
+    def __init__(self, *, with_reasoning: bool) -> None:
+        self._with_reasoning = with_reasoning
+        self._splitter = ThinkSplitter()
+        self._sentences = WholeSentences()
+        self.has_text = False
+
+    def read(self, chunk: Chunk) -> list[Reasoning | Text]:
+        thought = [Piece(chunk.reasoning, thinking=True)] if chunk.reasoning else []
+        return self._parts([*thought, *self._splitter.feed(chunk.text)])
+
+    def close(self, *, complete: bool) -> list[Reasoning | Text]:
+        """What was held back; of an answer that is not complete the half sentence at its end is dropped."""
+        parts = self._parts(self._splitter.close())
+        rest = self._sentences.close()
+        return [*parts, *self._text(rest)] if complete else parts
+
+    def _parts(self, pieces: list[Piece]) -> list[Reasoning | Text]:
+        parts: list[Reasoning | Text] = []
+        for piece in pieces:
+            if not piece.thinking:
+                parts.extend(self._text(self._sentences.feed(piece.text)))
+            elif self._with_reasoning:
+                parts.append(Reasoning(piece.text))
+        return parts
+
+    def _text(self, text: str) -> list[Reasoning | Text]:
+        self.has_text = self.has_text or bool(text.strip())
+        return [Text(text)] if text else []
