@@ -13,7 +13,7 @@ from app.chat.events import Event
 from app.chat.pipeline import Ask
 from app.chat.schemas import ChatIn, ChatOut
 from app.chat.stream import Run, Runs, replay
-from app.conversations.endpoints import UlidPath
+from app.conversations.endpoints import MessageId
 from app.dependencies import Caller, Parts
 from app.errors import AnxinError, Forbidden
 from app.http import error_response, request_id
@@ -80,7 +80,7 @@ async def chat(
 async def resume(
     caller: Caller,
     parts: Parts,
-    message_id: UlidPath,
+    message_id: MessageId,
     last_event_id: Annotated[int, Header(ge=0, le=1_000_000, description="the last `id` received")] = 0,
 ) -> EventSourceResponse:
     """The events after `Last-Event-ID`, live while the answer runs, from the stored message afterwards."""

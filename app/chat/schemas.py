@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
+from app.errors import ConversationNotFound
 from app.safety.types import Audience, Level, Notice, Verdict, ViolationCode
 from retrieval.types import EvidenceLevel
 
@@ -41,7 +42,20 @@ def clean_text(text: str) -> str:
 
 
 CleanText = Annotated[str, Field(min_length=1, max_length=4 * MAX_MESSAGE_CHARS), AfterValidator(clean_text)]
-Ulid = Annotated[str, Field(pattern=ULID_PATTERN, examples=["01JD3ZQ6Y5T0W9X8V7M6K5H4G3"])]
+
+
+def known_form(value: str) -> str:
+    """The id when it has the form of one; anything else cannot exist.
+
+    Raises:
+        ConversationNotFound: so that a malformed id answers like an unknown one.
+    """
+    if not re.fullmatch(ULID_PATTERN, value):
+        raise ConversationNotFound
+    return value
+
+
+Ulid = Annotated[str, Field(max_length=64, examples=["01JD3ZQ6Y5T0W9X8V7M6K5H4G3"]), AfterValidator(known_form)]
 
 
 class ChatIn(BaseModel):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import AfterValidator
 
 from app.chat.schemas import ULID_PATTERN, AnswerBody
 from app.conversations.schemas import (
@@ -18,10 +20,30 @@ from app.conversations.schemas import (
 from app.conversations.service import ConversationSummary, StoredMessage
 from app.db.tables import FeedbackRow
 from app.dependencies import Caller, Conversations
+from app.errors import ConversationNotFound, MessageNotFound, NotFound
 from app.openapi import errors
 
 router = APIRouter(tags=["conversations"])
-UlidPath = Annotated[str, Path(pattern=ULID_PATTERN, examples=["01JD3ZQ6Y5T0W9X8V7M6K5H4G3"])]
+
+
+def conversation_form(value: str) -> str:
+    return _form(value, ConversationNotFound)
+
+
+def message_form(value: str) -> str:
+    return _form(value, MessageNotFound)
+
+
+def _form(value: str, otherwise: type[NotFound]) -> str:
+    """A malformed id answers like an unknown one, before it reaches the database."""
+    if not re.fullmatch(ULID_PATTERN, value):
+        raise otherwise
+    return value
+
+
+_PATH = Path(examples=["01JD3ZQ6Y5T0W9X8V7M6K5H4G3"])
+ConversationId = Annotated[str, _PATH, AfterValidator(conversation_form)]
+MessageId = Annotated[str, _PATH, AfterValidator(message_form)]
 
 
 def summary_out(summary: ConversationSummary) -> ConversationOut:
@@ -66,7 +88,7 @@ async def list_conversations(
     responses=errors(401, 404, 422, 429, 503),
 )
 async def read_conversation(
-    caller: Caller, conversations: Conversations, conversation_id: UlidPath
+    caller: Caller, conversations: Conversations, conversation_id: ConversationId
 ) -> ConversationDetail:
     """All messages, oldest first, each answer with its citations."""
     summary, messages = await conversations.read(caller.user_id, conversation_id)
@@ -80,7 +102,7 @@ async def read_conversation(
     responses=errors(401, 404, 422, 429, 503),
 )
 async def delete_conversation(
-    caller: Caller, conversations: Conversations, conversation_id: UlidPath
+    caller: Caller, conversations: Conversations, conversation_id: ConversationId
 ) -> Response:
     """Deletes the conversation with all its messages and ratings, for good."""
     await conversations.delete(caller.user_id, conversation_id)
@@ -91,7 +113,7 @@ async def delete_conversation(
     "/messages/{message_id}/feedback", summary="Rate an answer", responses=errors(401, 404, 422, 429, 503)
 )
 async def rate_message(
-    caller: Caller, conversations: Conversations, message_id: UlidPath, feedback: FeedbackIn
+    caller: Caller, conversations: Conversations, message_id: MessageId, feedback: FeedbackIn
 ) -> FeedbackOut:
     """One opinion per answer; sending again replaces it."""
     row = await conversations.rate(
