@@ -96,6 +96,16 @@ class CompetencyQuestions(InteractionChecks):
         ]
         return Interpretation(position, _unique(ranges), _unique(suggests))
 
+    def suggested_by(self, indicator: str, direction: str) -> tuple[Edge, ...]:
+        """Question 6 for a report that prints only an arrow: `direction` is high or low."""
+        edges = [
+            edge
+            for entity in self._named(indicator, "indicator")
+            for edge in self.outgoing(entity.id, "abnormal_suggests")
+            if edge.get("direction") == direction
+        ]
+        return _unique(edges)
+
     def targets(self, condition: str, indicator: str | None = None) -> tuple[Edge, ...]:
         """Question 7: what values are aimed at for people with `condition`."""
         people = self._named(condition, "disease", "population")
