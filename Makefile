@@ -26,6 +26,13 @@ serve: $(VENV)/.base ## install, migrate, build the index when missing, then run
 test: $(VENV)/.dev ## the tests (SQLite, PostgreSQL, Milvus Lite; no network)
 	$(BIN)/python -m pytest
 
+test-browser: $(VENV)/.dev ## the graph page in headless Chromium
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk >/dev/null)
+	$(BIN)/python -m pytest -m browser tests/browser
+
+graph-page: ## rebuild the graph page's files from web/graph (needs npm)
+	cd web/graph && npm ci --no-audit --no-fund && npm run build
+
 check: $(VENV)/.dev ## format, lint, types, import directions, documents, graph, safety rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -52,4 +59,4 @@ format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-.PHONY: help serve test check safety-gate migrate index bench format
+.PHONY: help serve test test-browser graph-page check safety-gate migrate index bench format

@@ -14,6 +14,7 @@ from app.chat.endpoints import router as chat_router
 from app.container import built
 from app.conversations.endpoints import router as conversations_router
 from app.http import Exchange, install_error_handlers
+from app.knowledge import graph_page
 from app.knowledge.endpoints import router as knowledge_router
 from app.limits import BodyLimit
 from app.observability import configure_logging
@@ -58,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, prefix=API)
     app.include_router(root_router)
+    graph_page.mount(app)
     install_error_handlers(app)
     if chosen.cors_origins:
         app.add_middleware(
