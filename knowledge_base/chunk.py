@@ -18,15 +18,21 @@ _TABLE_LINE = re.compile(r"^\s*\|")
 _PAIR = re.compile(r"(?m)^\s*(?:\*\*)?问[:：]")
 _BULLET = re.compile(r"^\s*(?:[-*+]|\d+[.、)])\s+")
 _EMPHASIS = re.compile(r"\*\*")
+MAX_PIECE_CHARS = 1_000
+"""What one sentence or table may have; the embedders read 512 tokens, about 800 characters of Chinese."""
+MAX_TABLE_CHARS = 4_000
+MAX_LEAD_CHARS = 100
+"""Longer sentences (and tables) are not repeated as overlap."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkSettings:
-    """Sizes in characters of text without marks; `overlap` is in sentences."""
+    """Sizes in characters of text without marks; `overlap` in sentences; `pairs` questions with answers a passage."""
 
     max_chars: int = 320
     min_chars: int = 60
     overlap: int = 1
+    pairs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +66,17 @@ def chunk_document(document: Document, settings: ChunkSettings | None = None) ->
 
 
 def _passages(section: Section, settings: ChunkSettings) -> Iterator[list[Piece]]:
-    for block in _blocks(section.text):
+    for block in _blocks(section.text, settings.pairs):
         yield from _pack(list(_pieces(block)), settings)
 
 
-def _blocks(text: str) -> Iterator[str]:
-    """A section as question-answer pairs where it has them, else as one block."""
+def _blocks(text: str, pairs: int) -> Iterator[str]:
+    """A section as groups of `pairs` question-answer pairs where it has them, else as one block."""
     starts = [match.start() for match in _PAIR.finditer(text)]
     if not starts:
         yield text
         return
+    starts = starts[::pairs]
     bounds = [0, *starts] if starts[0] > 0 else starts
     for start, end in zip(bounds, [*bounds[1:], len(text)], strict=True):
         if text[start:end].strip():
@@ -83,10 +90,25 @@ def _pieces(text: str) -> Iterator[Piece]:
             table.append(line.strip())
             continue
         if table:
-            yield _piece("\n".join(table))
+            yield from (_piece(part) for part in _tables(table))
             table = []
         for sentence in split_sentences(line):
-            yield _piece(sentence)
+            yield from _bounded(_piece(sentence))
+
+
+def _tables(lines: Sequence[str]) -> Iterator[str]:
+    """The table whole; one that no passage can hold in parts, each with the heading row."""
+    if sum(map(len, lines)) <= MAX_PIECE_CHARS or len(lines) < 4:
+        yield "\n".join(lines)[:MAX_TABLE_CHARS]
+        return
+    head, rows = list(lines[:2]), lines[2:]
+    part: list[str] = []
+    for row in rows:
+        if part and sum(map(len, [*head, *part, row])) > MAX_PIECE_CHARS:
+            yield "\n".join([*head, *part])
+            part = []
+        part.append(row[:MAX_TABLE_CHARS])
+    yield "\n".join([*head, *part])
 
 
 def split_sentences(line: str) -> list[str]:
@@ -100,22 +122,38 @@ def _piece(text: str) -> Piece:
     return Piece(_EMPHASIS.sub("", MARK.sub("", text)).strip(), marks)
 
 
+def _bounded(piece: Piece) -> Iterator[Piece]:
+    """The piece, or parts of one that is too long to be a sentence (a page without full stops)."""
+    text = piece.text
+    while len(text) > MAX_PIECE_CHARS:
+        end = max(text.rfind(char, MAX_PIECE_CHARS // 2, MAX_PIECE_CHARS) for char in "，,、：: ")
+        end = MAX_PIECE_CHARS - 1 if end < 0 else end
+        yield Piece(text[: end + 1].strip(), piece.marks)
+        text = text[end + 1 :].strip()
+    if text:
+        yield Piece(text, piece.marks)
+
+
 def _pack(pieces: Sequence[Piece], settings: ChunkSettings) -> Iterator[list[Piece]]:
-    """Sentences packed up to `max_chars`; a short rest joins the passage before it."""
-    packed: list[list[Piece]] = []
-    current: list[Piece] = []
+    """Sentences packed up to `max_chars`; the next passage opens with the last `overlap` sentences.
+
+    A short rest joins the passage before it instead of standing alone.
+    """
+    groups: list[list[Piece]] = []
     for piece in pieces:
-        if current and sum(p.size for p in current) + piece.size > settings.max_chars:
-            packed.append(current)
-            current = current[-settings.overlap :] if settings.overlap and current[-1].size < 100 else []
-        current = [*current, piece]
-    if current:
-        fresh = current if not packed else [p for p in current if p not in packed[-1]]
-        if packed and sum(p.size for p in fresh) < settings.min_chars:
-            packed[-1] = [*packed[-1], *fresh]
-        else:
-            packed.append(current)
-    yield from packed
+        if not groups or _size(groups[-1]) + piece.size > settings.max_chars:
+            groups.append([])
+        groups[-1].append(piece)
+    if len(groups) > 1 and _size(groups[-1]) < settings.min_chars:
+        rest = groups.pop()
+        groups[-1].extend(rest)
+    for number, group in enumerate(groups):
+        lead = groups[number - 1][-settings.overlap :] if number and settings.overlap else []
+        yield [*(p for p in lead if p.size <= MAX_LEAD_CHARS), *group]
+
+
+def _size(pieces: Sequence[Piece]) -> int:
+    return sum(piece.size for piece in pieces)
 
 
 def _chunk(document: Document, section: Section, pieces: Sequence[Piece], chunk_id: str) -> Chunk:
