@@ -1,46 +1,163 @@
 """Decides how urgent a message is, before any model sees it.
 
-Owns the order of the triage steps. Recognition, context, rules and notices live in their own modules.
+Owns the order of the triage steps and the choice of level, category, notices and deciding questions. Recognition is
+in `findings.py`, context in `context.py`, facts over turns in `triage_facts.py`, rules in `rules/*.yaml`, the
+paraphrase detector in `triage_semantic.py`, and the texts in `notices.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from app.safety.types import Level, Notice, Span, TriageResult, Turn, Vector
+from app.safety.notices import WAIT_NOT, notices_for
+from app.safety.triage_facts import Facts, Reading, gather, read_text
+from app.safety.triage_rulebook import RULES_FOLDER, Rulebook, RuleFileError, load_rulebook
+from app.safety.triage_rules import Fired, Rule, evaluate
+from app.safety.triage_semantic import Semantic
+from app.safety.types import RANK, Level, Span, TriageResult, Turn, Vector
 
-FIRST_RULES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "acs.first": ("acs", ("胸痛", "大汗")),
-    "stroke.first": ("stroke", ("口角歪斜", "说不清")),
-    "self_harm.first": ("self_harm", ("不想活",)),
-}
+MAX_CHARS = 4000
+MAX_TURNS = 20
+MAX_QUESTIONS = 3
+CACHED_READINGS = 1024
+
+Alarm = Callable[[str], None]
 
 
 class TriageEngine:
-    """First form of the engine: three fixed combinations behind the final interface."""
+    """Triage over a folder of rules; deterministic, no model, safe to share between threads after loading."""
 
-    version = "0"
+    def __init__(
+        self, book: Rulebook, folder: Path, semantic: Semantic | None = None, alarm: Alarm | None = None
+    ) -> None:
+        self._book = book
+        self._folder = folder
+        self._semantic = semantic
+        self._alarm = alarm
+        self._cache: OrderedDict[str, Reading] = OrderedDict()
 
     @classmethod
-    def load(cls, folder: Path | None = None) -> TriageEngine:
-        return cls()
+    def load(cls, folder: Path | None = None, *, alarm: Alarm | None = None) -> TriageEngine:
+        """The engine over `folder` (the shipped rules by default). Raises RuleFileError when they cannot be used."""
+        folder = RULES_FOLDER if folder is None else folder
+        return cls(load_rulebook(folder), folder, Semantic.load(folder), alarm)
+
+    @property
+    def version(self) -> str:
+        return self._book.version
+
+    @property
+    def book(self) -> Rulebook:
+        return self._book
+
+    def reload(self) -> bool:
+        """Reads the folder again. A bad file keeps the rules in force, raises the alarm and returns False."""
+        try:
+            book = load_rulebook(self._folder)
+            semantic = Semantic.load(self._folder)
+        except (RuleFileError, ValueError, OSError) as error:
+            if self._alarm is not None:
+                self._alarm(str(error))
+            return False
+        self._book, self._semantic, self._cache = book, semantic, OrderedDict()
+        return True
 
     def assess(
         self, message: str, history: Sequence[Turn] = (), *, embedding: Vector | None = None
     ) -> TriageResult:
-        for rule, (category, words) in FIRST_RULES.items():
-            if all(word in message for word in words):
-                start = message.find(words[0])
-                crisis = category == "self_harm"
-                notice = Notice("crisis" if crisis else "emergency", "请立即求助", "请马上拨打120。", "120")
-                return TriageResult(
-                    Level.EMERGENCY,
-                    category,
-                    (rule,),
-                    (Span(start, start + len(words[0]), rule),),
-                    (notice,),
-                    (),
-                    words,
-                )
-        return TriageResult(Level.ROUTINE)
+        """Level, category, notices and deciding questions for `message` in the light of `history` (oldest first).
+
+        `embedding` is the message's query vector (384 values, unit length); None leaves the paraphrase detector out.
+        """
+        book = self._book
+        turns = [(t.role, self._read(t.content)) for t in history[-MAX_TURNS:]]
+        reading = self._read(message)
+        facts = gather([*turns, ("user", reading)], book.lexicon)
+        fired = self._fired(facts, reading)
+        if self._semantic is not None and embedding is not None and not _emergency(fired):
+            fired += self._semantic.judge(embedding, reading, facts.all)
+        return self._result(facts, reading, fired)
+
+    def read(self, text: str) -> Reading:
+        """How one message is read, for explanations."""
+        return self._read(text)
+
+    def _read(self, text: str) -> Reading:
+        cached = self._cache.get(text)
+        if cached is None:
+            # Long texts keep both ends: what happened first and what is asked last.
+            cut = text if len(text) <= MAX_CHARS else text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
+            cached = self._cache[text] = read_text(cut, self._book.lexicon)
+            while len(self._cache) > CACHED_READINGS:
+                self._cache.popitem(last=False)
+        return cached
+
+    def _fired(self, facts: Facts, reading: Reading) -> list[Fired]:
+        fired = evaluate(self._book.rules, facts.all, facts.passed)
+        newest = facts.current | set(reading.passed)
+        return [f for f in fired if self._supported(f, facts, reading, newest)]
+
+    def _supported(self, fired: Fired, facts: Facts, reading: Reading, newest: set[str]) -> bool:
+        """Whether the newest message adds to the rule, or still speaks of the emergency that earlier turns told."""
+        findings = self._book.lexicon.findings
+        if any(name in newest and not findings[name].background for name in fired.evidence):
+            return True
+        if not any(not findings[name].background for name in fired.evidence):
+            return bool(fired.evidence & newest)
+        if reading.over or reading.no:
+            return False
+        if any(name in newest for name in fired.evidence):
+            return True
+        return not (reading.curious or reading.routine_topic) and fired.evidence <= facts.earlier and facts.recent
+
+    def _result(self, facts: Facts, reading: Reading, fired: list[Fired]) -> TriageResult:
+        order = sorted(fired, key=lambda f: (-RANK[f.rule.level], -f.rule.weight, -len(f.evidence), f.rule.id))
+        level = order[0].rule.level if order else Level.ROUTINE
+        top = [f for f in order if f.rule.level is level]
+        return TriageResult(
+            level,
+            top[0].rule.category if top else None,
+            tuple(f.rule.id for f in order),
+            tuple(_spans(order, reading)),
+            notices_for((f.rule.category, level) for f in top),
+            self._questions(facts, level),
+            tuple(sorted(facts.all)),
+        )
+
+    def _questions(self, facts: Facts, level: Level) -> tuple[str, ...]:
+        """Questions from the rules that one more finding would complete, most dangerous first."""
+        if level is Level.EMERGENCY:
+            return ()
+        findings = self._book.lexicon.findings
+        complaints = {n for n in facts.current if not findings[n].background}
+        found: list[tuple[tuple[int, int], str]] = []
+        for rule in self._book.rules:
+            if rule.ask and RANK[rule.level] > RANK[level] and rule.when.evidence() & complaints:
+                found.extend((_urgency(rule), q) for q in self._missing(rule, facts))
+        texts = list(dict.fromkeys(q for _, q in sorted(found, key=lambda f: f[0])))[:MAX_QUESTIONS]
+        return (*texts, WAIT_NOT) if texts else ()
+
+    def _missing(self, rule: Rule, facts: Facts) -> list[str]:
+        findings = self._book.lexicon.findings
+        missing = sorted(rule.when.one_short(facts.all))
+        return [q for name in missing if (q := findings[name].question) is not None]
+
+
+def _urgency(rule: Rule) -> tuple[int, int]:
+    return -RANK[rule.level], -rule.weight
+
+
+def _emergency(fired: Sequence[Fired]) -> bool:
+    return any(f.rule.level is Level.EMERGENCY for f in fired)
+
+
+def _spans(fired: Sequence[Fired], reading: Reading) -> list[Span]:
+    spans = {
+        Span(*reading.source.original_span(m.start, m.end), f.rule.id)
+        for f in fired
+        for name in f.evidence
+        for m in reading.present.get(name, ())
+    }
+    return sorted(spans, key=lambda s: (s.start, s.end, s.rule))

@@ -1,0 +1,119 @@
+"""How far a negation reaches in Chinese as patients write it, with and without punctuation.
+
+Owns the scope of 没有, 不, 无, 否认 … over the findings before, after and around them. The cue words come from
+`rules/context.yaml` through the scan; other contexts (past, hypothetical …) are in `context.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from app.safety.findings import Mention, Scan
+
+Span = tuple[int, int]
+
+# What may stand between a negation and what it negates without ending its scope.
+FILLER = re.compile(
+    r"什么|啥|怎么|咋|太|很|出现|感觉|感到|觉得|发生|发现|过|有|再|明显|任何|特别|的|得|一点|半点|丝毫|是|会|伴有|伴|并发|其他|别的"
+    r"|那种|这种|这些|那些|症状|情况|现象|不适|进一步|反复|持续|剧烈|严重|大|突然|突发|自觉|主诉|诉|存在|曾|新发|典型|放射|性|样|等|都|也"
+)
+JOINT = re.compile(r"[、/]|和|或者?|及|以及|跟|与|还有|也没有?|也无|也不|并且|且|又|没有?|无|不|，?也")
+STRONG_NEG = {"无", "否认", "未见", "未", "未出现", "未诉", "并无", "均无", "排除"}
+AFTER = re.compile(
+    r"(?:(?:的|这种|这个|那种)?(?:情况|症状|感觉|现象|表现)|啥的|什么的|之类的?|也|都|倒是|倒|是|全|暂时|目前|现在|从来|一直|均){0,3}"
+    r"(?:没有|没|无|不存在|没得|未见|未出现|木有|从没有?|从未)(?:了|过|的|啊|呢|哦|呀|出现|发生|啦|吧|事)?"
+    r"(?=[，。！？；\n]|$|但|就|只|可|不过|我|想)"
+)
+ALL_DENIED = re.compile(r"(?:的?(?:情况|症状)|等|啥的|什么的|之类的?|这些|以上)?(?:都|全|也|均|统统|一个都|一样都|倒是|从来)+(?:没有|没|无|不)(?:过|的|了)?")
+
+
+def asks_a_or_not(text: str, mention: Mention) -> bool:
+    """疼不疼, 晕不晕 as a question: the finding is asked for, not stated."""
+    tail = text[mention.end : mention.end + 2]
+    return len(tail) == 2 and tail[0] in "不没" and tail[1] == text[mention.end - 1]
+
+
+def negated_inside(mention: Mention, neg: Sequence[Span], short: Sequence[Span]) -> bool:
+    """A negation between the words of a pattern: 胸口 不 疼."""
+    gaps = [(a[1], b[0]) for a, b in zip(mention.cores, mention.cores[1:], strict=False)]
+    return any(g[0] <= c[0] and c[1] <= g[1] for g in gaps for c in (*neg, *short))
+
+
+def negated_before(
+    mention: Mention, scan: Scan, sentence: Span, neg: Sequence[Span], short: Sequence[Span], breaks: Sequence[Span]
+) -> bool:
+    """A negation in front whose scope reaches the mention, over fillers and lists."""
+    start = mention.start
+    for cue in neg:
+        if sentence[0] <= cue[0] and cue[1] <= start and _reaches(cue, mention, scan, breaks, limit=60):
+            return True
+    return any(
+        sentence[0] <= cue[0] and cue[1] <= start and _plain_gap(scan.text[cue[1] : start]) for cue in short
+    )
+
+
+def _plain_gap(gap: str) -> bool:
+    return len(gap) <= 5 and not FILLER.sub("", gap)
+
+
+def _reaches(cue: Span, mention: Mention, scan: Scan, breaks: Sequence[Span], limit: int) -> bool:
+    gap = scan.text[cue[1] : mention.start]
+    if len(gap) > limit or any(cue[1] <= b[0] and b[1] <= mention.start for b in breaks):
+        return False
+    word = scan.text[cue[0] : cue[1]]
+    if _plain_gap(gap):
+        return True
+    if "，" in gap or "：" in gap:
+        return _bare_list(word, gap, mention, scan)
+    others = [m for m in scan.mentions if cue[1] <= m.start and m.end <= mention.start]
+    rest = _without(gap, cue[1], others)
+    joined = bool(JOINT.search(gap)) or (word in STRONG_NEG and mention.word)
+    left = len(FILLER.sub("", JOINT.sub("", rest)))
+    if others:
+        adjacent = all(m.word and m.end - m.start <= 4 for m in (*others, mention))
+        return left <= 2 and (joined or adjacent)
+    # A body part or a side in between (没有左手麻) is part of the complaint; anything longer is another matter.
+    parts = [s for n in ("part", "side") for s in scan.tokens.get(n, ()) if cue[1] <= s[0] and s[1] <= mention.start]
+    rest = _without_spans(gap, cue[1], parts)
+    return len(FILLER.sub("", JOINT.sub("", rest))) <= (0 if word == "没" else 1)
+
+
+def _bare_list(word: str, gap: str, mention: Mention, scan: Scan) -> bool:
+    """否认胸痛，心悸，气促: bare words after a formal negation; anything said in more words is a new statement."""
+    if word not in STRONG_NEG or not mention.word or mention.end - mention.start > 4:
+        return False
+    after = scan.text[mention.end : mention.end + 1]
+    pieces = gap.split("，")
+    return all(1 < len(FILLER.sub("", p)) <= 6 for p in pieces[:-1]) and not pieces[-1] and after in {"，", "。", "、", "；", "等", ""}
+
+
+def _without(gap: str, offset: int, mentions: Sequence[Mention]) -> str:
+    return _without_spans(gap, offset, [(m.start, m.end) for m in mentions])
+
+
+def _without_spans(gap: str, offset: int, spans: Sequence[Span]) -> str:
+    kept = list(gap)
+    for start, end in spans:
+        for position in range(start - offset, end - offset):
+            if 0 <= position < len(kept):
+                kept[position] = ""
+    return "".join(kept)
+
+
+def negated_after(text: str, mention: Mention) -> bool:
+    """胸痛没有, 出汗倒没有: the negation follows directly and ends the clause."""
+    return bool(AFTER.match(text[mention.end : mention.end + 14]))
+
+
+def list_denied_after(scan: Scan, mention: Mention, clause: Span) -> bool:
+    """胸痛、大汗、恶心都没有: one denial behind a list."""
+    tail = scan.text[mention.end : clause[1]]
+    if not ALL_DENIED.search(tail):
+        return False
+    others = [m for m in scan.mentions if mention.end <= m.start and m.end <= clause[1]]
+    rest = _without(tail, mention.end, others)
+    match = ALL_DENIED.search(rest)
+    return match is not None and not re.sub(r"[、/和或者及以跟与还有，]", "", rest[: match.start()]) and bool(
+        re.match(r"[，。！？；\n]|$|但|就|只|可|不过|出现|发生", rest[match.end() :])
+    )

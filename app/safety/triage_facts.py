@@ -1,0 +1,150 @@
+"""What is known about the patient: the findings of one message, and of the conversation so far.
+
+Owns the reading of one text into facts and their accumulation over turns (answers to deciding questions included).
+Which facts make an emergency is decided by the rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from app.safety.context import Context, Status
+from app.safety.findings import Lexicon, Mention
+from app.safety.normalise import Normalised, normalise
+
+# Complaints of earlier turns count this many user turns back; background (age, drugs, history) counts throughout.
+RECENT_TURNS = 5
+STICKY_TURNS = 2
+YES = re.compile(
+    r"^(?:嗯+|恩|啊|哦|对|是|有|都有|确实|没错|会|好像|就是|差不多|yes|yeah|系|应该|可能)"
+    r"(?:的|啊|呀|呢|哦|对|嗯|有|是|了|一点|些|点|都|会|啦|，|。|、)*"
+)
+NO = re.compile(r"^(?:都|也|全|暂时|目前|现在|一样|一个)*(?:没有|没|不是|不|没得|木有|no|否|无)(?:的|啊|呀|呢|了|哦|都|没有|没)*(?=[，。！？；\n]|$|就|只|我|他|她|但|这|是)")
+QUESTION = re.compile(r"[？?]|吗|有没有|是否|是不是|会不会|有无")
+ROUTINE_TOPIC = re.compile(
+    r"平时|以后|日常|饮食|吃什么|能吃|可以吃|能喝|报销|挂号|多少钱|费用|几点|复查|康复|预防|锻炼|运动|谢谢|感谢|再见|换个问题|另外问|还想问|顺便"
+)
+OVER = re.compile(r"(?:已经|都)?(?:好了|没事了|缓解了|不疼了|不痛了|退烧了|醒了|到医院了|在医院|在急诊|住院了|送医院了|120(?:已经)?(?:来了|到了)|医生(?:看过|说)|检查(?:过|了|都)|恢复了|在抢救|救护车(?:已经)?(?:来了|到了))")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One text, read: which findings it states as present, passed, or denied, with their mentions."""
+
+    source: Normalised
+    present: dict[str, tuple[Mention, ...]]
+    passed: frozenset[str]
+    denied: frozenset[str]
+    said: frozenset[str]
+    curious: bool
+    evidence: bool
+    routine_topic: bool
+    over: bool
+    yes: bool
+    no: bool
+    question: bool
+
+
+@dataclass(slots=True)
+class Facts:
+    """The conversation's facts: `current` come from the newest message, `earlier` from the turns before."""
+
+    current: set[str] = field(default_factory=set)
+    earlier: set[str] = field(default_factory=set)
+    passed: set[str] = field(default_factory=set)
+    newest: Reading | None = None
+    recent: bool = False
+
+    @property
+    def all(self) -> set[str]:
+        return self.current | self.earlier
+
+
+def read_text(text: str, lexicon: Lexicon) -> Reading:
+    """The facts that one message states."""
+    source = normalise(text)
+    scan = lexicon.scan(source.text)
+    source = Normalised(scan.text, source.offsets)
+    context = Context(scan)
+    present: dict[str, list[Mention]] = {}
+    passed: set[str] = set()
+    denied: set[str] = set()
+    for mention in scan.mentions:
+        spec = lexicon.findings[mention.finding]
+        status = context.status(mention, spec.negatable)
+        if status is Status.PRESENT or status.value in spec.accept:
+            present.setdefault(mention.finding, []).append(mention)
+        elif status is Status.RESOLVED:
+            passed.add(mention.finding)
+        elif status is Status.NEGATED:
+            denied.add(mention.finding)
+    whole = (0, len(scan.text))
+    return Reading(
+        source,
+        {name: tuple(found) for name, found in present.items()},
+        frozenset(passed - set(present)),
+        frozenset(denied - set(present)),
+        frozenset(m.finding for m in scan.mentions),
+        curious=bool(context.cues("study", whole) or context.cues("know", whole) or context.cues("exam", whole)),
+        evidence=context.present_evidence(whole),
+        routine_topic=bool(ROUTINE_TOPIC.search(scan.text)),
+        over=bool(OVER.search(scan.text)) and not context.cues("still", whole),
+        yes=bool(YES.match(scan.text)),
+        no=bool(NO.match(scan.text)),
+        question=bool(QUESTION.search(scan.text)),
+    )
+
+
+def _asked(reading: Reading, lexicon: Lexicon) -> set[str]:
+    """The findings an assistant turn asked for; a turn without a question asked nothing."""
+    if not reading.question:
+        return set()
+    return {name for name in reading.said if not lexicon.findings[name].background}
+
+
+def gather(readings: Sequence[tuple[str, Reading]], lexicon: Lexicon) -> Facts:
+    """Facts of a conversation; `readings` are (role, reading) with the newest user message last."""
+    facts = Facts()
+    users = sum(role == "user" for role, _ in readings)
+    seen = last = 0
+    asked: set[str] = set()
+    for role, reading in readings:
+        if role != "user":
+            asked = _asked(reading, lexicon)
+            continue
+        seen += 1
+        _fold(facts, lexicon)
+        _absorb(facts, reading, asked, recent=users - seen <= RECENT_TURNS, lexicon=lexicon)
+        if not _only_background(reading, lexicon):
+            last = seen
+        asked = set()
+    facts.recent = users - last <= STICKY_TURNS
+    return facts
+
+
+def _only_background(reading: Reading, lexicon: Lexicon) -> bool:
+    return all(lexicon.findings[name].background for name in reading.present)
+
+
+def _fold(facts: Facts, lexicon: Lexicon) -> None:
+    facts.earlier |= facts.current
+    facts.current = set()
+
+
+def _absorb(facts: Facts, reading: Reading, asked: Iterable[str], *, recent: bool, lexicon: Lexicon) -> None:
+    present = set(reading.present)
+    if reading.over and not present & {n for n in present if not lexicon.findings[n].background}:
+        symptoms = {n for n in facts.earlier if not lexicon.findings[n].background}
+        facts.earlier -= symptoms
+    answered = set(asked)
+    if reading.no or (answered and answered <= reading.denied):
+        facts.earlier -= answered - present
+    elif reading.yes and answered:
+        present |= answered - reading.denied
+    facts.earlier -= reading.denied - present
+    facts.passed = (facts.passed | reading.passed) - present
+    facts.current = present if recent else {n for n in present if lexicon.findings[n].background}
+    facts.newest = reading
+
