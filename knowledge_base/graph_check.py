@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import networkx as nx
+
 from retrieval.graph_load import load_aliases, load_edges, load_entities, load_guards
 from retrieval.graph_schema import (
     ALIAS_KINDS,
@@ -179,7 +180,9 @@ def _ranges(edges: Iterable[Edge]) -> Iterator[str]:
 
 
 def _aliases(entities: Mapping[str, Entity], aliases: Iterable[Alias]) -> Iterator[str]:
-    names = {matching_key(entity.name): entity.id for entity in entities.values() if entity.status == "active"}
+    names = {
+        matching_key(entity.name): entity.id for entity in entities.values() if entity.status == "active"
+    }
     by_key: dict[str, list[Alias]] = defaultdict(list)
     for alias in aliases:
         by_key[matching_key(alias.text)].append(alias)
@@ -210,9 +213,7 @@ def _sources(edges: Iterable[Edge], listed: Path | None) -> Iterator[str]:
             yield f"source 《{source.title}》 {source.publisher} {source.year} is not in {listed.name}"
 
 
-def _sizes(
-    entities: Mapping[str, Entity], edges: Iterable[Edge], aliases: Iterable[Alias]
-) -> Iterator[str]:
+def _sizes(entities: Mapping[str, Entity], edges: Iterable[Edge], aliases: Iterable[Alias]) -> Iterator[str]:
     listed = list(edges)
     counts = {
         "nodes": len(entities),

@@ -108,8 +108,7 @@ class MedicalGraph(CompetencyQuestions):
         return tuple(entity for _, _, entity in ordered[:limit])
 
     def neighbourhood(self, entity_id: str, *, limit: int = 60) -> Neighbourhood:
-        """The node and at most `limit` edges next to it, warnings before the rest; empty for an unknown id.
-        """
+        """The node and at most `limit` edges next to it, warnings before the rest; empty for an unknown id."""
         centre = self.entity(entity_id)
         if centre is None:
             return Neighbourhood((), ())

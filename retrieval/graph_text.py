@@ -86,8 +86,7 @@ class Span:
 
 
 class Lexicon:
-    """Finds known names in a text with one pass of an Aho-Corasick automaton; immutable after construction.
-    """
+    """Finds known names in a text with one pass of an Aho-Corasick automaton; immutable after construction."""
 
     def __init__(self, names: Iterable[str], guards: Mapping[str, Guard]) -> None:
         self._guards = {_squeeze(fold(name)): guard for name, guard in guards.items()}
