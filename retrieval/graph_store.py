@@ -16,6 +16,8 @@ from .graph_text import Guard, Lexicon, matching_key, normalise, without_salt
 from .graph_types import Alias, Edge, Entity, Mention
 
 _HIDDEN = frozenset({"draft", "retired"})
+_Meaning = tuple[Entity, str, bool]
+"""A node a name stands for, the kind of name, and whether it must be asked back."""
 
 
 class GraphStore:
@@ -42,7 +44,8 @@ class GraphStore:
             shown = edge.status not in _HIDDEN if statuses is None else edge.status in statuses
             if shown:
                 self._graph.add_edge(edge.head.id, edge.tail.id, key=edge.id, edge=edge)
-        self._names: dict[str, list[tuple[Entity, str, bool]]] = defaultdict(list)
+        self._names: dict[str, list[_Meaning]] = defaultdict(list)
+        self._bare_names: dict[str, list[_Meaning]] = defaultdict(list)
         self._aliases_of: dict[str, list[Alias]] = defaultdict(list)
         surfaces = self._index_names(list(aliases))
         self._lexicon = Lexicon(surfaces, guards)
@@ -62,10 +65,10 @@ class GraphStore:
         return surfaces
 
     def _add_name(self, name: str, entity: Entity, kind: str, *, ambiguous: bool) -> None:
-        for key in {matching_key(name), normalise(name)}:
-            known = self._names[key]
-            if all(other.id != entity.id for other, _, _ in known):
-                known.append((entity, kind, ambiguous))
+        """Drugs are also found without their form; other names keep every character (脱敏滴剂 is not 脱敏)."""
+        _add_meaning(self._names[matching_key(name)], (entity, kind, ambiguous))
+        if entity.type == "drug":
+            _add_meaning(self._bare_names[normalise(name)], (entity, kind, ambiguous))
 
     def _current(self, entity_id: str) -> Entity:
         entity = self._entities[entity_id]
@@ -79,10 +82,14 @@ class GraphStore:
         """The key under which a name is compared (schema section 5)."""
         return normalise(text)
 
-    def _lookup(self, name: str) -> list[tuple[Entity, str, bool]]:
+    def _lookup(self, name: str) -> list[_Meaning]:
         key = normalise(name)
-        for candidate in (matching_key(name), key, without_salt(key)):
-            known = self._names.get(candidate)
+        for known in (
+            self._names.get(matching_key(name)),
+            self._names.get(key),
+            self._bare_names.get(key),
+            self._bare_names.get(without_salt(key)),
+        ):
             if known:
                 return known
         return []
@@ -221,3 +228,8 @@ class GraphStore:
                 if nearest.setdefault(end, distance) == distance:
                     found.append(edge)
         return [edge for edge in found if not edge.properties.get("negated")]
+
+
+def _add_meaning(known: list[_Meaning], meaning: _Meaning) -> None:
+    if all(other.id != meaning[0].id for other, _, _ in known):
+        known.append(meaning)

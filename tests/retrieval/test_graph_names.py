@@ -59,6 +59,12 @@ def test_an_unknown_name_is_not_guessed(name: str) -> None:
     assert GRAPH.resolve(name) == []
 
 
+def test_only_drug_names_lose_their_form() -> None:
+    assert [entity.name for entity in GRAPH.resolve("脱敏")] == ["变应原特异性免疫治疗"]
+    assert [entity.name for entity in GRAPH.resolve("甘草")] == ["甘草"]
+    assert [entity.name for entity in GRAPH.resolve("甘草片")] == ["复方甘草片"]
+
+
 def test_a_name_of_two_drugs_is_asked_back() -> None:
     assert {entity.name for entity in GRAPH.resolve("新康泰克")} == {"复方盐酸伪麻黄碱", "美扑伪麻"}
     assert GRAPH.is_ambiguous("新康泰克")
@@ -83,6 +89,10 @@ def test_mentions_are_the_longest_names_where_they_stand() -> None:
         ("立普妥可定期复查", "瑞舒伐他汀"), ("现代文学里的病人", "缬沙坦"), ("病情安定下来了", "地西泮"),
         ("我有预感康复很快", "复方氨酚烷胺"), ("他承诺通过了", "赛洛唑啉"), ("scapci", "经皮冠状动脉介入治疗"),
         ("每天 100 mg", "重症肌无力"),
+        ("伪麻黄碱会升高血压", "高血压"),
+        ("这比担心更有用", "急性心肌梗死"),
+        ("舌下脱敏", "变应原特异性免疫治疗"),
+        ("让病人原地平卧", "二氢吡啶类钙通道阻滞剂"),
     ],
 )  # fmt: skip
 def test_ordinary_words_are_not_drugs(text: str, absent: str) -> None:
