@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 
+from app.adapters.assembly import AdapterParts, build_adapters
 from app.admin.audit import AuditLog
 from app.chat.evidence import EvidenceFinder
 from app.chat.pipeline import Pipeline
 from app.chat.stream import Runs
 from app.conversations.service import ConversationService
-from app.conversations.writer import Opened
 from app.db.crypto import Vault
 from app.db.session import Database, make_engine
 from app.errors import AnxinError
@@ -22,6 +22,8 @@ from app.knowledge.library import Library
 from app.limits import RateLimiter
 from app.llm.base import Generator
 from app.llm.extractive import ExtractiveGenerator
+from app.llm.serving import make_pool, make_vllm_generator
+from app.llm.vllm import VllmGenerator
 from app.observability import log
 from app.safety.review import SafetyReviewer
 from app.safety.triage import TriageEngine
@@ -61,6 +63,7 @@ class Container:
     searcher: Searcher
     library: Library
     generator: Generator
+    adapters: AdapterParts
     pipeline: Pipeline
     runs: Runs
     limiter: RateLimiter
@@ -132,11 +135,6 @@ def refusal_for(message: str) -> tuple[str, str] | None:
     return None
 
 
-async def base_model(_department: str, _opened: Opened) -> str | None:
-    """No adapter: used where no registry is configured."""
-    return None
-
-
 def drugs_in(graph: MedicalGraph, text: str) -> frozenset[str]:
     """Ids of the drugs and drug classes that a text names."""
     return frozenset(m.entity.id for m in graph.mentions(text) if m.entity.type in DRUG_TYPES)
@@ -146,8 +144,6 @@ def make_generator(settings: Settings, graph: MedicalGraph) -> Generator:
     extractive = ExtractiveGenerator(lambda text: drugs_in(graph, text))
     if settings.llm.kind == "extractive":
         return extractive
-    from app.llm.serving import make_vllm_generator
-
     return make_vllm_generator(settings, fallback=extractive)
 
 
@@ -183,6 +179,8 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
     conversations = ConversationService(database, vault, lease_s=settings.llm.deadline_s + 60)
     audit = AuditLog(database, vault)
     generator = make_generator(settings, graph)
+    pool = generator.pool if isinstance(generator, VllmGenerator) else make_pool(settings.llm)
+    adapters = build_adapters(settings, database, audit, pool, reviewer.review)
     pipeline = Pipeline(
         conversations=conversations,
         triage=triage,
@@ -193,7 +191,7 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
         topics_of=lambda text: topics_in(graph, text),
         embed_message=messages,
         refusal_for=refusal_for,
-        choose_adapter=base_model,
+        choose_adapter=adapters.choose,
     )
     container = Container(
         settings=settings,
@@ -210,6 +208,7 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
         searcher=searcher,
         library=Library(settings.documents_dir, graph, today=lambda: utc_now().date()),
         generator=generator,
+        adapters=adapters,
         pipeline=pipeline,
         runs=Runs(grace_s=settings.stream.resume_grace_s, keep_s=settings.stream.keep_finished_s),
         limiter=RateLimiter(settings.limits.storage_url),
@@ -217,6 +216,8 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
     try:
         await warm(container)
         container.watchers.append(asyncio.create_task(follow_alias(container), name="index-watcher"))
+        if pool.replicas:
+            container.watchers.append(asyncio.create_task(adapters.reconciler.run(), name="adapter-reconciler"))
         yield container
     finally:
         await close(container, [messages])
@@ -229,6 +230,7 @@ async def warm(container: Container) -> None:
         await container.searcher.search("冠心病")
     except RetrievalError as error:
         log.error("index_not_ready", error=type(error).__name__, detail=str(error))
+    await container.adapters.pool.refresh()
     try:
         broken = await container.conversations.close_broken()
         if broken:
@@ -256,5 +258,6 @@ async def close(container: Container, parts: Sequence[MessageEmbedder]) -> None:
     container.searcher.close()
     for part in parts:
         part.close()
+    await container.adapters.pool.close()
     await asyncio.to_thread(container.store.close)
     await container.database.close()

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
+from app.adapters.endpoints import router as adapters_router
 from app.admin.endpoints import router as admin_router
 from app.chat.endpoints import router as chat_router
 from app.container import built
@@ -33,6 +34,7 @@ ROUTERS = (
     knowledge_router,
     safety_router,
     admin_router,
+    adapters_router,
     health_router,
 )
 

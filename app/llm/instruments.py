@@ -46,7 +46,7 @@ adapter_restores = Counter(
     ["replica", "result"],
     registry=_registry,
 )
-adapter_alarms = Counter(
-    "anxin_adapter_alarms", "Adapters in a state that needs a person", ["adapter", "kind"], registry=_registry
+adapter_alarm = Gauge(
+    "anxin_adapter_alarm", "1 while an adapter needs a person", ["adapter", "kind"], registry=_registry
 )
 reconciles = Counter("anxin_adapter_reconciles", "Passes of the reconciler", ["result"], registry=_registry)

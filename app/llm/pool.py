@@ -32,13 +32,12 @@ SLOW_CHECKS_TO_LOSE = 2
 
 @dataclass(slots=True)
 class Replica:
-    """One server. `adapters` maps a name to the folder it was loaded from; `barred` names get no traffic here."""
+    """One server. `adapters` maps a name to the folder it was loaded from."""
 
     client: VllmClient
     breaker: Breaker
     healthy: bool = False
     adapters: dict[str, str] = field(default_factory=dict)
-    barred: set[str] = field(default_factory=set)
     base_root: str = ""
     context_tokens: int | None = None
     outstanding: int = 0
@@ -54,9 +53,6 @@ class Replica:
     def usable(self) -> bool:
         return self.healthy and self.breaker.allows
 
-    def serves(self, adapter: str | None) -> bool:
-        return adapter is None or (adapter in self.adapters and adapter not in self.barred)
-
 
 @dataclass(frozen=True, slots=True)
 class ReplicaState:
@@ -70,12 +66,22 @@ class ReplicaState:
 
 
 class ReplicaPool:
-    """All replicas; they serve the same base model under the name `model`."""
+    """All replicas; they serve the same base model under the name `model`.
+
+    An adapter counts as served only where it was loaded from its own folder under `adapter_root` (the path as the
+    servers see it): the same name from elsewhere would be other weights.
+    """
 
     def __init__(
-        self, clients: Collection[VllmClient], *, model: str, clock: Callable[[], float] = time.monotonic
+        self,
+        clients: Collection[VllmClient],
+        *,
+        model: str,
+        adapter_root: str,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model = model
+        self._adapter_root = adapter_root.rstrip("/")
         self.replicas = [Replica(client, Breaker(clock=clock)) for client in clients]
         self.changed = asyncio.Event()
         self._asked = 0
@@ -85,13 +91,29 @@ class ReplicaPool:
         """The shortest context among the replicas, None before any has said."""
         return min((r.context_tokens for r in self.replicas if r.context_tokens is not None), default=None)
 
+    def path_of(self, adapter: str) -> str:
+        """The adapter's folder as the servers see it."""
+        return f"{self._adapter_root}/{adapter}"
+
+    def has(self, replica: Replica, adapter: str) -> bool:
+        """Whether the replica serves this adapter's own weights."""
+        return replica.adapters.get(adapter) == self.path_of(adapter)
+
     def serves(self, adapter: str) -> bool:
         """Whether any usable replica has the adapter."""
-        return any(r.usable and r.serves(adapter) for r in self.replicas)
+        return any(r.usable and self.has(r, adapter) for r in self.replicas)
+
+    def streams_of(self, adapter: str) -> int:
+        """How many answers of this process run through the adapter now."""
+        return sum(r.streams[adapter] for r in self.replicas)
 
     def pick(self, adapter: str | None, tried: Collection[str] = ()) -> Replica | None:
         """The usable replica with the fewest requests that has the adapter; the one longest unasked among equals."""
-        able = [r for r in self.replicas if r.usable and r.serves(adapter) and r.url not in tried]
+        able = [
+            r
+            for r in self.replicas
+            if r.usable and r.url not in tried and (adapter is None or self.has(r, adapter))
+        ]
         return min(able, key=lambda r: (r.outstanding, r.asked_at), default=None)
 
     @contextmanager
@@ -134,9 +156,9 @@ class ReplicaPool:
 
     async def refresh(self) -> None:
         """Asks every replica how it is and what it serves; never raises."""
-        await asyncio.gather(*(self._refresh(replica) for replica in self.replicas))
+        await asyncio.gather(*(self.refresh_one(replica) for replica in self.replicas))
 
-    async def _refresh(self, replica: Replica) -> None:
+    async def refresh_one(self, replica: Replica) -> None:
         try:
             await replica.client.healthy()
             served = await replica.client.models()
@@ -156,13 +178,12 @@ class ReplicaPool:
         self._set_health(replica, True)
 
     def _note_models(self, replica: Replica, served: tuple[ServedModel, ...]) -> None:
-        now = {m.name: m.root for m in served if m.parent is not None}
+        now = {m.name: m.root.rstrip("/") for m in served if m.parent is not None}
         for name in replica.adapters.keys() - now.keys():
             self._forget(replica, name)
         replica.adapters = now
-        replica.barred &= now.keys()
         for name in now:
-            adapter_loaded.labels(replica.url, name).set(name not in replica.barred)
+            adapter_loaded.labels(replica.url, name).set(self.has(replica, name))
         base = next((m for m in served if m.name == self.model), None)
         replica.base_root = "" if base is None else base.root
         replica.context_tokens = None if base is None else base.max_model_len
@@ -185,7 +206,7 @@ class ReplicaPool:
                 r.healthy,
                 r.breaker.state,
                 r.outstanding,
-                tuple(sorted(r.adapters.keys() - r.barred)),
+                tuple(sorted(name for name in r.adapters if self.has(r, name))),
             )
             for r in self.replicas
         ]

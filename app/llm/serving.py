@@ -23,7 +23,16 @@ def make_pool(chosen: LlmSettings) -> ReplicaPool:
         )
         for url in dict.fromkeys(chosen.base_urls)
     ]
-    return ReplicaPool(clients, model=chosen.model)
+    return ReplicaPool(clients, model=chosen.model, adapter_root=root_on_servers(chosen))
+
+
+def root_on_servers(chosen: LlmSettings) -> str:
+    """Where the model servers see `adapter_root`; the same path when nothing else is set."""
+    return (
+        chosen.adapter_root_on_server
+        if chosen.adapter_root_on_server
+        else str(chosen.adapter_root.absolute())
+    )
 
 
 def make_vllm_generator(settings: Settings, *, fallback: Generator) -> VllmGenerator:

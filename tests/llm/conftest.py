@@ -68,7 +68,7 @@ async def generator(
     """The real generator in front of these servers; addresses count as healthy without being asked."""
     urls = [s if isinstance(s, str) else s.url for s in servers]
     clients = [VllmClient(url, api_key="k", read_s=first_token_s, connections=concurrency + 4) for url in urls]
-    pool = ReplicaPool(clients, model=BASE)
+    pool = ReplicaPool(clients, model=BASE, adapter_root="/adapters")
     if refresh:
         await pool.refresh()
     for replica, server in zip(pool.replicas, servers, strict=True):
