@@ -52,7 +52,6 @@ __all__ = [
     "Source",
 ]
 
-_EXPANDED_KINDS = frozenset({"brand", "lay", "abbr", "former", "typo", "english", "generic"})
 _MAX_SYNONYMS = 2
 
 
@@ -84,8 +83,7 @@ class MedicalGraph(CompetencyQuestions):
         said = matching_key(text)
         words: dict[str, None] = {}
         for mention in self.mentions(text):
-            if mention.kind in _EXPANDED_KINDS:
-                words.setdefault(mention.entity.name)
+            words.setdefault(mention.entity.name)
             synonyms = [alias.text for alias in self.aliases_of(mention.entity.id) if alias.kind == "generic"]
             words.update(dict.fromkeys(synonyms[:_MAX_SYNONYMS]))
         return tuple(word for word in words if matching_key(word) not in said)

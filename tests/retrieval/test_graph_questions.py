@@ -76,6 +76,8 @@ def test_question_2_a_combination_needs_its_core(graph: MedicalGraph) -> None:
     assert graph.emergencies(["打喷嚏", "流清鼻涕", "鼻塞"]) == ()
     sweating_and_nausea = [flag.disease.name for flag in graph.emergencies(["恶心", "大汗"])]
     assert "急性心肌梗死" not in sweating_and_nausea
+    pain_alone = [flag.disease.name for flag in graph.emergencies(["胸痛"])]
+    assert "急性心肌梗死" not in pain_alone
     stronger = graph.emergencies(["压榨样胸痛", "大汗", "濒死感"])[0]
     assert len(stronger.matched) == 3
 
