@@ -165,6 +165,7 @@ async def service(
     """The service, once on SQLite and once on PostgreSQL."""
     var_dir = tmp_path_factory.mktemp(f"var-{request.param}")
     settings = make_settings(var_dir, small_index)
+    settings = settings.model_copy(update={"auth": settings.auth.model_copy(update={"anonymous": False})})
     if request.param == "postgres":
         url = request.getfixturevalue("postgres")
         settings = settings.model_copy(update={"database": settings.database.model_copy(update={"url": url})})

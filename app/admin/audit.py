@@ -74,7 +74,7 @@ class AuditLog:
     ) -> tuple[list[AuditEntry], str | None]:
         """Newest first. Sealed texts are opened only when `with_text` (clinician role)."""
         query = select(AuditRow).order_by(AuditRow.at.desc(), AuditRow.id.desc()).limit(limit + 1)
-        if cursor is not None:
+        if cursor:
             at, last_id = decode_cursor(cursor)
             query = query.where(or_(AuditRow.at < at, and_(AuditRow.at == at, AuditRow.id < last_id)))
         async with self._database.begin() as session:

@@ -26,10 +26,19 @@ STREAM_EXAMPLE = (
     'id: 2\nevent: delta\ndata: {"text": "…[1]。"}\n\nid: 3\nevent: citations\ndata: {"citations": []}\n\n'
     'id: 4\nevent: done\ndata: {"message_id": "…"}\n\n'
 )
+STREAM_EVENT = {
+    "type": "object",
+    "description": "one event of the stream; `data` is JSON",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"enum": ["meta", "notice", "delta", "citations", "done", "error"]},
+        "data": {"type": "string"},
+    },
+}
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The answer; with `stream` true (or `Accept: text/event-stream`) as server-sent events.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": STREAM_EXAMPLE}},
+        "content": {"text/event-stream": {"schema": STREAM_EVENT, "example": STREAM_EXAMPLE}},
     }
 }
 

@@ -102,7 +102,7 @@ class ConversationService:
         Raises:
             InvalidCursor: the cursor was not made by this method.
         """
-        after = None if cursor is None else decode_cursor(cursor)
+        after = decode_cursor(cursor) if cursor else None
         async with self._database.begin() as session:
             rows = await repository.page(session, user_id, after, limit + 1)
         shown = [self._summary(row) for row in rows[:limit]]

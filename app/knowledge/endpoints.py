@@ -117,7 +117,7 @@ async def articles(
 
 
 def read_offset(cursor: str | None) -> int:
-    if cursor is None:
+    if not cursor:
         return 0
     if not cursor.isascii() or not cursor.isdigit():
         raise InvalidCursor
