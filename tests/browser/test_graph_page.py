@@ -34,7 +34,7 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_search_click_and_provenance(served: Service, chromium: str, size: str, tmp_path: Path) -> None:
-    from playwright.async_api import async_playwright
+    from playwright.async_api import async_playwright, expect
 
     root = str(served.http.base_url).removesuffix("/api/v1/")
     foreign: list[str] = []
@@ -49,30 +49,33 @@ async def test_search_click_and_provenance(served: Service, chromium: str, size:
         await page.fill("#query", "波立维")
         await page.wait_for_selector("#suggestions li")
         await page.click("#suggestions li")
-        await page.wait_for_function("document.querySelector('#name').textContent === '氯吡格雷'")
+        await expect(page.locator("#name")).to_have_text("氯吡格雷")
         assert "波立维" in await page.inner_text("#aliases")
         assert int(await page.get_attribute("#chart", "data-nodes") or 0) > 3
         first = page.locator("#relations li").first
         assert "《" in await first.locator(".source").inner_text() or "（" in await first.locator(".source").inner_text()
         linked = await first.locator("a").inner_text()
         await first.locator("a").click()
-        await page.wait_for_function("name => document.querySelector('#name').textContent === name", arg=linked)
+        await expect(page.locator("#name")).to_have_text(linked)
         overflow = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert overflow <= 0
         colours = await page.evaluate("new Set(anxinChart.getOption().series[0].data.map(d => d.category)).size")
         assert colours > 1
         centre = await page.get_attribute("#chart", "data-centre")
-        spot = await page.evaluate(
-            """() => { const s = anxinChart.getModel().getSeriesByIndex(0); const d = s.getData();
-            const i = [...Array(d.count()).keys()].find(i => d.getId(i) !== document.querySelector('#chart').dataset.centre);
-            const m = d.getItemGraphicEl(i); const p = m.transformCoordToGlobal(0, 0);
+        node = await page.evaluate(
+            """centre => { const data = anxinChart.getModel().getSeriesByIndex(0).getData();
+            const i = [...Array(data.count()).keys()].find(i => data.getId(i) !== centre);
+            const at = data.getItemGraphicEl(i).transformCoordToGlobal(0, 0);
             const box = document.querySelector('#chart').getBoundingClientRect();
-            return {x: box.x + p[0], y: box.y + p[1]}; }"""
+            return {name: data.getName(i), x: box.x + at[0], y: box.y + at[1]}; }""",
+            centre,
         )
-        assert spot["x"] == spot["x"]
+        await page.mouse.click(node["x"], node["y"])
+        await expect(page.locator("#name")).not_to_have_text(linked)
+        centre = await page.get_attribute("#chart", "data-centre")
         await page.fill("#query", "完全不存在的词")
         await page.click("#search button")
-        await page.wait_for_function("document.querySelector('#status').textContent.includes('没有找到')")
+        await expect(page.locator("#status")).to_contain_text("没有找到")
         assert await page.get_attribute("#chart", "data-centre") == centre
         await page.screenshot(path=str(tmp_path / f"{size}.png"))
         await browser.close()
