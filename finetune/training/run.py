@@ -28,7 +28,7 @@ from finetune.training.dataset import (
     with_replay,
 )
 from finetune.training.encoding import ChatEncoder
-from finetune.training.errors import DoesNotFit, SettingsError, TrainingFailed
+from finetune.training.errors import DoesNotFit, TrainingFailed
 from finetune.training.guards import WholeCheckpoints, checkpoint_to_resume
 from finetune.training.memory import Estimate, free_memory, plan, shape_of
 from finetune.training.model import fingerprint, load_base, load_config, load_tokenizer
@@ -53,6 +53,22 @@ def train(settings: TrainSettings) -> Path:
 
         return train_reft(settings)
     return train_supervised(settings)
+
+
+def dry_run(settings: TrainSettings) -> str:
+    """What a run would do, without loading the weights: examples, steps, memory. Raises as `train` would."""
+    tokenizer = load_tokenizer(settings.model_name_or_path)
+    config = load_config(settings.model_name_or_path)
+    loaded = load_records(training_files(settings.data_path))
+    encoder = ChatEncoder(tokenizer, training_template(tokenizer, settings.chat_template))
+    examples = encode_records(loaded.records, encoder, settings)
+    planned, _ = memory_plan(settings, config)
+    steps = sft.steps_of(settings, len(examples.encoded))
+    tokens = sum(len(example.input_ids) for example in examples.encoded)
+    return (
+        f"{len(examples.encoded)} examples ({tokens} tokens, {len(examples.too_long)} left out as too long), "
+        f"{steps.total} steps of {settings.examples_per_step}; memory {planned}"
+    )
 
 
 def train_supervised(settings: TrainSettings) -> Path:
