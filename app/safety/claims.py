@@ -14,19 +14,20 @@ from functools import lru_cache
 
 from app.safety.claims_numbers import Dim, Quantity
 from app.safety.claims_support import RELATED_CONTENT, Embed, similar, support
-from app.safety.claims_text import Name, Reading, containment, read, sentences
+from app.safety.claims_text import Name, Reading, containment, contradicts, read, sentences
 from app.safety.interactions import MedicalTerms
 from app.safety.review_text import Lexicon, View
 from app.safety.types import ReviewContext, ViolationCode
 
 UNSUPPORTED = "这一点在现有资料里没有查到依据，请以医生的意见和药品说明书为准。"
 SIMILAR_AT_LEAST = 0.25
+OPPOSED_CONTENT = 0.4
 
 _CITATION = re.compile(r"\s*\[\^?(\d{1,3}(?:\s*[,，、\-–]\s*\d{1,3})*)\]")
 _LEAD = re.compile(r"^\s*(?:[-*•·+]\s+|\d{1,2}\s*[.、)）]\s*|答[:：]|#+\s*)")
 _STRONG = re.compile(
     r"(?:指南|共识|研究|试验|临床|专家|数据|文献|统计|说明书|权威|证据|调查|学会)[^,;。!?]{0,8}(?:推荐|建议|明确|指出|显示|表明|证实|证明|发现|认为|规定|要求|支持|强调|提示)|首选|一线|金标准|最有效|最好的(?:药|方法|办法)|特效|必须(?!由|在|经|遵|听|及时|尽快|立即|马上|去|先|到)|唯一|"
-    r"禁用|绝对不能|已(?:经)?(?:被)?(?:证实|证明)|公认"
+    r"已(?:经)?(?:被)?(?:证实|证明)|公认"
 )
 _ASSERTS = re.compile(
     r"可以|能|用于|治疗|有效|适合|适用|推荐|应该?|应当|禁|不宜|导致|引起|增加|降低|减少|减慢|加快|抑制|缓解|预防|改善|作用|副作用|起效|代谢|属于|通过|阻断|扩张|提高|优于|比|替代|无效|安全|会|是|有|需"
@@ -35,7 +36,9 @@ _SAFE_ADVICE = re.compile(
     r"(?:不要|切勿|请勿|勿|别|不能|不可|不应|不宜|避免|不建议|严禁|禁止|切忌|不得)[^,;。!?]{0,8}(?:自行|随意|擅自|私自|自己|随便|盲目|突然|轻易|停|加|减|换|改|乱|滥|漏)|遵医嘱|按医嘱|医嘱|按时(?:服|吃|用)|规律(?:服|用)|坚持(?:服|用|吃)"
 )
 _DENIES_KNOWING = re.compile(r"(?:资料|信息|依据|证据|文献)[^,;。!?]{0,10}(?:没有|未|不足|有限|查不到|缺乏)|没有(?:查到|找到|相关)|无法(?:确定|判断|回答|给出|提供)|不(?:确定|清楚|了解|能确定|能判断)")
-_YOURS = re.compile(r"您|你|目前|这次|上述|该患者|描述|提到|测得|化验单|报告")
+_TREATMENT = re.compile(r"溶栓|取栓|服|吃|药|疗程|间隔|剂量|打针|有效|治疗|手术|使用")
+_ECHO_WITH_CARE = frozenset({Dim.TIME, Dim.PERCENT})
+_GENERIC = frozenset({"抗生素", "抗菌药", "抗菌药物", "消炎药", "消炎药片", "消炎针", "疫苗", "减肥药", "避孕药", "激素"})
 _READINGS = frozenset(
     {Dim.BLOOD_PRESSURE, Dim.PRESSURE, Dim.RATE, Dim.TEMPERATURE, Dim.AMOUNT_CONCENTRATION, Dim.MASS_CONCENTRATION,
      Dim.ACTIVITY, Dim.AGE, Dim.PERCENT, Dim.PLAIN, Dim.LENGTH, Dim.SCORE, Dim.TIME}
@@ -77,7 +80,7 @@ class ClaimChecker:
             if mention.entity.type == "drug"
         ]
         for match in self._lexicon.named.finditer(folded):
-            if not any(name.start < match.end() and match.start() < name.end for name in found):
+            if match.group() not in _GENERIC and folded[match.start() - 1 : match.start()] != "(" and not any(name.start < match.end() and match.start() < name.end for name in found):
                 found.append(Name(match.group(), match.group(), match.start(), match.end()))
         return tuple(sorted(found, key=lambda name: name.start))
 
@@ -97,22 +100,31 @@ class Claims:
         """Check one sentence that broke no other rule."""
         raw = view.raw
         cited = cited_numbers(raw)
-        claim = self._checker.read(_LEAD.sub("", _CITATION.sub("", raw)).strip())
+        claim = self._claim(view)
         literal = self._literal(claim)
         if literal is not None and (not cited or literal + 1 in cited):
             return self._cite(raw, cited, literal, claim)
         needed = () if literal is not None else self._needed(claim, view)
         wanted = bool(needed) or (literal is None and self._asserts(claim, view))
+        if literal is None and not wanted and self._opposed(claim, view):
+            wanted = True
         supporters = [literal] if literal is not None else self._supporters(claim, needed)
         if not cited:
             return self._uncited(raw, claim, wanted, supporters)
         return self._cited(raw, claim, cited, wanted, supporters, needed)
 
+    def quotes(self, view: View) -> bool:
+        """True when the sentence stands word for word in the evidence."""
+        return self._literal(self._claim(view)) is not None
+
+    def _claim(self, view: View) -> Reading:
+        return self._checker.read(_LEAD.sub("", _CITATION.sub("", view.raw)).strip())
+
     # Which sentences need support
 
     def _needed(self, claim: Reading, view: View) -> tuple[Quantity, ...]:
         """Return the quantities that evidence must hold."""
-        if view.question or view.sends:
+        if view.question or view.sends or "12356" in claim.text:
             return ()
         care = view.cares
         return tuple(number for number in claim.numbers if not self._free(number, claim, care))
@@ -123,7 +135,7 @@ class Claims:
             return True
         if number.dim in {Dim.TIMES, Dim.SCORE} and number.low <= 3:
             return True
-        if number.dim in _READINGS and _YOURS.search(claim.text):
+        if number.dim in _READINGS and (number.dim not in _ECHO_WITH_CARE or not _TREATMENT.search(claim.text)):
             return any(_echoes(number, said) for reading in self._said for said in reading.numbers)
         return False
 
@@ -136,6 +148,13 @@ class Claims:
         if not self._passages or view.hedged(0, len(view.masked)) or _SAFE_ADVICE.search(claim.text) or view.cares:
             return False
         return bool(claim.names) and bool(_ASSERTS.search(claim.text)) and len(claim.bigrams) >= 4
+
+    def _opposed(self, claim: Reading, view: View) -> bool:
+        """True when a passage about the same thing says the opposite and none agrees."""
+        if view.question or view.sends or len(claim.bigrams) < 3:
+            return False
+        alike = [item for item in self._passages if containment(claim.bigrams, item.bigrams) >= OPPOSED_CONTENT]
+        return bool(alike) and all(contradicts(claim, item) for item in alike)
 
     # What supports them
 

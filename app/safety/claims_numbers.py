@@ -96,11 +96,11 @@ _RANGE = re.compile(
 _BLOOD_PRESSURE = re.compile(r"(?P<s>\d{2,3})/(?P<d>\d{2,3})(?![\d.])(?:mmhg|毫米汞柱)?")
 _PLAIN = re.compile(
     r"(?:inr|bmi|体质指数|体重指数|ph|评分|得分|ef|比值|hba1c|糖化血红蛋白|ldl-?c?|血糖|尿酸|胆固醇|甘油三酯|血压|心率|收缩压|舒张压|高压|低压|体温)"
-    r"[^\d,;。]{0,8}?(?P<low>\d+(?:\.\d+)?)(?:(?:~|-|–|—|至|到)(?P<high>\d+(?:\.\d+)?))?(?![\d.]*[a-z%°/\u4e00-\u9fff])"
+    r"[^\d,;。]{0,8}?(?P<low>\d+(?:\.\d+)?)(?:(?:~|-|–|—|至|到)(?P<high>\d+(?:\.\d+)?))?(?![\d.]|[a-z%°/])"
 )
 _EVERY = "每一?|一"
 _FREQUENCY = (
-    re.compile(rf"(?:{_EVERY})(?P<period>日|天|晚|周|星期|个?月|年)(?:服用?|吃|口服|用|喷|注射|只?需|仅|可|运动|测量?|锻炼|最多|至少|不超过|约)?(?P<low>{_NUMBER})(?:(?:~|-|至|到|、)(?P<high>{_NUMBER}))?[次回顿]"),
+    re.compile(rf"(?:{_EVERY})(?P<period>日|天|晚|周|星期|个?月|年)(?:要|需要?|应|可以?|只?需|仅|最多|至少|不超过|约)*(?:服用?|吃|口服|用|喷|注射|运动|测量?|锻炼)?(?P<low>{_NUMBER})(?:(?:~|-|至|到|、)(?P<high>{_NUMBER}))?[次回顿]"),
     re.compile(rf"(?P<low>{_NUMBER})(?:(?:~|-|至|到)(?P<high>{_NUMBER}))?次/(?P<period>日|天|周|月|年|d)"),
     re.compile(rf"每(?:隔)?(?P<gap>{_NUMBER})(?:(?:~|-|至|到)(?P<gap2>{_NUMBER}))?(?:个)?(?:小时|h)(?:服用?|吃|口服|用)?(?:一次|1次)?"),
     re.compile(r"(?<![a-z])(?P<latin>qd|bid|tid|qid|qn)(?![a-z])"),
@@ -108,22 +108,26 @@ _FREQUENCY = (
 )  # fmt: skip
 _AND_A_HALF = re.compile(r"(?P<low>\d+|[一二两三四五六七八九十]+)个半(?P<unit>小时|钟头|月|星期)")
 _PER_MINUTE = re.compile(rf"每分钟(?:约|大于|超过|低于|少于|在)?(?P<low>{_NUMBER})(?:(?:~|-|至|到)(?P<high>{_NUMBER}))?次")
+_TENTHS = re.compile(r"(?P<low>[一二三四五六七八九]|\d)成(?![人年功分都熟长为本瘾药像份型立果绩员])")
+_LIANG = re.compile(r"(?P<low>[一二三四五六七八九半]|\d+)两(?=白?酒|米|面|肉|主食|饭|生|水果)")
 _PERCENT = re.compile(rf"百分之(?P<low>{_NUMBER})(?:(?:~|-|至|到)(?:百分之)?(?P<high>{_NUMBER}))?")
 _PERIOD_DAYS = {"日": 1.0, "天": 1.0, "晚": 1.0, "d": 1.0, "周": 7.0, "星期": 7.0, "月": 30.0, "个月": 30.0, "年": 365.0}
 _LATIN = {"qd": 1.0, "qn": 1.0, "bid": 2.0, "tid": 3.0, "qid": 4.0}
 # Look like quantities, are names.
 _NAMES = re.compile(
-    r"p2y12|cyp\d\w+|sglt-?2|pcsk9|glp-?1|dpp-?4|cha2ds2(?:-vasc)?|has-bled|[12]型|h[12](?:受体)?|维生素?[bdk]\d+|b12|b6|ω-?3|omega-?3|t[34]|"
+    r"[一二两三四五六七八九][两二三四五六七八九](?=[次天片周年个日小分月粒])|p2y12|cyp\d\w+|sglt-?2|pcsk9|glp-?1|dpp-?4|cha2ds2(?:-vasc)?|has-bled|[12]型|h[12](?:受体)?|维生素?[bdk]\d+|b12|b6|ω-?3|omega-?3|t[34]|"
     r"covid-?19|ige|il-?\d+|\d+导联|(?:24|48|72)小时(?:动态|尿|心电|内镜|holter|值班|热线|服务)|五羟色胺|5-(?:羟色胺|ht)|[一二三四1-4i]+[级期度型类]|第[一二三四五六七八九十\d]+(?:代|次|步|版|条|天|类|个)|"
     r"(?:19|20)\d\d(?:年(?:版)?|版)|\[\^?\d+\]|(?:拨打|拨|打|叫|呼叫|电话|热线|急救|联系|按|即|或|、|和)[:\"“]?(?:120|110|119|999|12356|12320|114|12345)|(?:120|999)(?=急救|电话|救护|或|、|,|。|!|;|送|医|后|等|就|到|,|$)|12356|12320|"
-    r"一(?:些|般|定|起|样|直|旦|边|方面|下|点|种|类|个|切|致|律|并|线|侧|时|味|向|半身|同|项|款|份|系列|会儿?|步|部分|员|经|体|度|再|段|句|生|场|口|手|看|开始|分为二|二)|"
+    r"一个(?!半|月|小时|钟头|星期|周|疗程)|一(?:周|月|年)(?!后|内|以内|之内|左右|以上|以下|多|[。,;!?]|的?疗程|即可|就|复|再|到|至|~|$|时间)|一(?:些|般|定|起|样|直|旦|边|方面|下|点|种|类|切|致|律|并|线|侧|时|味|向|半身|同|项|款|份|系列|会儿?|步|部分|员|经|体|度|再|段|句|生|场|口|手|看|开始|分为二|二)|"
     r"(?:十|万|千)分(?![之钟])|两(?:种|个|者|类|侧|款|样|边|项|方面|药|手|腿|肋)|三(?:高|餐|甲|种|个|类|叉|级)|四肢|五官|八成|百日|千万|半(?:身|夜|边|侧|数|衰|流|卧|坐)|二(?:者|级|尖|甲)|双|单|八角|九[点九]|七情|六味|三七|十(?:分(?!钟)|全|二指肠|足)|百(?:病|分(?!之))|同一天|一(?:天|日|月|晚)(?!服|吃|口服|用|喷|[\d一二两三四五六七八九十半早晚\u4e00-\u9fff]?[次片粒回顿~]|量|总量|[^,。]{0,3}\d)|(?:有|这|那|某|哪|上|下|本|前|后|当|每|近)一(?:天|日|周|次|年|月)|第一"
 )  # fmt: skip
-_LESS = re.compile(r"(?:低于|小于|不超过|少于|不足|至多|最多|不到|<=?|≤|以内|控制在|降至|降到|未满|不高于|不大于|上限(?:是|为)?)$")
+_LESS = re.compile(r"(?:(?<!不)(?<!不能)低于|(?<!不)小于|不(?:要|能|得|可|应|宜|会)?(?:超过|高于|大于|超出|多于)|别超过|勿超过|(?<!不)少于|不足|至多|最多|不到|<=?|≤|以内|控制在|降至|降到|未满|不高于|不大于|上限(?:是|为)?)$")
 _LESS_AFTER = re.compile(r"^(?:以下|以内|之内|之下|以里|内)")
-_MORE = re.compile(r"(?:高于|大于|超过|多于|至少|不低于|不少于|>=?|≥|达到?|满|超出|下限(?:是|为)?|最少)$")
+_MORE = re.compile(r"(?:高于|大于|超过|多于|至少|不(?:要|能|得|应)?(?:低于|少于|小于)|>=?|≥|达到?|满|超出|下限(?:是|为)?|最少)$")
 _MORE_AFTER = re.compile(r"^(?:以上|及以上|或以上|之上)")
 _TOLERANCE = 0.006
+# 一天, 一次 name an occasion or a period, they measure nothing.
+_NOT_MEASURED = frozenset((one, unit) for one in ("一", "1") for unit in ("次",)) | {("一", "天"), ("一", "日"), ("一", "晚")}
 
 
 def number(text: str) -> float:
@@ -178,6 +182,10 @@ def _read(text: str) -> Iterator[Quantity]:
         yield Quantity(dim, value, value, _bound(text, match.start(), match.end()), match.start(), match.end())
     for match in filter(free, _PERCENT.finditer(text)):
         yield _quantity(Dim.PERCENT, 1, match.group("low"), match.group("high"), match, text)
+    for match in filter(free, _TENTHS.finditer(text)):
+        yield _quantity(Dim.PERCENT, 10, match.group("low"), None, match, text)
+    for match in filter(free, _LIANG.finditer(text)):
+        yield _quantity(Dim.MASS, 5e4, match.group("low"), None, match, text)
     for match in _BLOOD_PRESSURE.finditer(text):
         systolic, diastolic = float(match.group("s")), float(match.group("d"))
         if 60 <= systolic <= 300 and 30 <= diastolic <= 200 and diastolic < systolic and free(match):
@@ -199,7 +207,7 @@ def _with_unit(match: re.Match[str], text: str) -> Iterator[Quantity]:
             ends = sorted((number(low) * factor, number(high) * scale))
             yield Quantity(dim, ends[0], ends[1], "", match.start(), match.end())
         return
-    if dim is Dim.TIMES and low in {"一", "1"} and high is None:
+    if high is None and (low, match.group("unit")) in _NOT_MEASURED:
         return
     if dim is Dim.MASS and match.group("unit") == "两" and not low[0].isdigit():
         return
@@ -248,6 +256,9 @@ def contains(known: Quantity, claimed: Quantity) -> bool:
     if known.dim is Dim.BLOOD_PRESSURE:
         return _same(known.low, claimed.low) and _same(known.high, claimed.high)
     slack = _TOLERANCE * max(abs(known.high), abs(claimed.high))
+    if claimed.bound and not known.bound and known.low != known.high and claimed.low == claimed.high:
+        # Below a range's lower end or above its upper end is not what the range says.
+        return abs((known.high if claimed.bound == "<" else known.low) - claimed.low) <= slack
     if known.dim is Dim.TIME and claimed.high >= 24:
         # A month is 28 to 31 days, 12 months a year: calendar words are compared with 5 % of room.
         slack = 0.05 * claimed.high

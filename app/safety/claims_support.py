@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity, contains, supported_by
-from app.safety.claims_text import Reading, containment, contradicts
+from app.safety.claims_text import Reading, bigrams, containment, contradicts, fits, sentences
 from app.safety.types import Vector
 
 # Calibrated on claims_dev.jsonl: the least share of content with which a pair counts as about the same thing.
-NUMBER_CONTENT = 0.25
-PLAIN_CONTENT = 0.42
+NUMBER_CONTENT = 0.2
+PLAIN_CONTENT = 0.5
 RELATED_CONTENT = 0.15
 SIMILAR = 0.90
 
@@ -40,13 +40,19 @@ def support(claim: Reading, needed: Sequence[Quantity], passage: Reading, *, ass
     `needed` are the claim's quantities that need support; `assumed` are medicines that need not be named again
     because the question names them.
     """
-    content = containment(claim.bigrams, passage.bigrams)
+    content = max(containment(claim.content, passage.bigrams), _held(claim, passage))
     numbers = all(_number_supported(quantity, claim, passage) for quantity in needed)
     names = _names_supported(claim, passage, assumed)
     least = NUMBER_CONTENT if needed else PLAIN_CONTENT
-    enough = content >= least or len(claim.bigrams) <= 2
+    enough = (content >= least or len(claim.content) <= 1) and fits(claim, passage, numbered=bool(needed) and numbers)
     opposed = enough and numbers and names and contradicts(claim, passage)
     return Support(enough and numbers and names and not opposed, content, numbers, names, opposed)
+
+
+def _held(claim: Reading, passage: Reading) -> float:
+    """How far the claim says all that a sentence of the passage says, when it says more besides."""
+    parts = [bigrams(part) for part in sentences(passage.text)]
+    return 0.9 * max((containment(part, claim.bigrams) for part in parts if len(part) >= 5), default=0.0)
 
 
 def similar(claim: str, passage_sentences: Sequence[str], embed: Embed) -> bool:

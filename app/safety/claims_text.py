@@ -6,7 +6,7 @@ Owns the features only; how they decide support is in `claims_support.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.safety.claims_numbers import Quantity, quantities
@@ -19,21 +19,50 @@ _FUNCTION = re.compile(
     r"您好|您|你|我们?|的|了|着|吗|呢|吧|和|与|及|或者?|以及|是|在|有|也|都|就|还|又|把|被|对于?|于|由|从|向|到|为|以|之|其|这|那|个|一般|通常|可以|可能|能够?|会|应该?|需要?|要|建议|推荐|"
     r"如果|若|因为|所以|因此|但是?|并且?|而且?|则|等|时候?|后|前|中|上|下|进行|情况|方面|比较|非常|很|更|最|不|没有?|请|一些|一种|目前|患者|病人|根据|资料|显示|通过"
 )
-_ANTONYMS = (
-    ("升高", "降低"), ("增加", "减少"), ("提高", "降低"), ("上升", "下降"), ("增加", "降低"), ("加重", "减轻"), ("加重", "缓解"),
-    ("增强", "减弱"), ("增强", "削弱"), ("饭前", "饭后"), ("餐前", "餐后"), ("空腹", "餐后"), ("空腹", "饭后"), ("早上", "睡前"), ("早晨", "晚上"),
-    ("左", "右"), ("收缩压", "舒张压"), ("一线", "二线"), ("禁用", "首选"), ("安全", "禁"), ("有效", "无效"), ("冷敷", "热敷"), ("平卧", "坐"),
-    ("加快", "减慢"), ("促进", "抑制"), ("扩张", "收缩"), ("舌下", "吞服"), ("整片", "掰开"), ("整片", "嚼"),
+# Words that say the same in the texts compared, longest first; the right side stands for all of them.
+_SYNONYMS = (
+    ("卒中", "脑卒中 缺血性中风 中风 脑梗死 脑梗塞 脑梗"), ("餐", "饭 吃饭 进食 食物 进餐"), ("合用", "一起吃 一起服用 一起服 一起用 同时服用 同时吃 同时用 同服 同用 联用 联合使用 合并使用 一起使用 一起喝 一起"),
+    ("双抗", "双联抗血小板治疗 双联抗血小板 双抗治疗"), ("acei", "血管紧张素转换酶抑制剂 普利类药物 普利类药 普利类 普利"), ("arb", "沙坦类药物 沙坦类药 沙坦类"),
+    ("ldlc", "ldl-c 低密度脂蛋白胆固醇 低密度脂蛋白 坏胆固醇"), ("mri", "核磁共振检查 核磁共振 磁共振 核磁"), ("bmi", "体重指数 体质指数"), ("使用", "服用 应用 口服 服药 用药 吃药 吃"),
+    ("妊娠", "怀孕期间 怀孕 孕期 孕妇"), ("发热", "发烧"), ("退热", "退烧"), ("激素", "糖皮质激素"), ("嗜睡", "犯困 瞌睡 困倦"), ("盐", "食盐 钠盐"),
+    ("支架术后", "放支架后 支架植入术后 放了支架 装支架后 支架植入后"), ("监测", "复查 检查 检测 测定 化验"), ("每日", "每天 一天 一日 日"), ("不良反应", "副作用 毒副作用"), ("升高", "增高 上升 变高 偏高"),
+    ("降低", "下降 减少 减低"), ("尽早", "尽快 早期 及早"), ("开始", "启动"), ("大腿", "大腿中外侧 大腿外侧"), ("肌注", "肌内注射 肌肉注射"), ("气短", "呼吸困难 喘不上气 憋气"), ("医生", "医师 大夫"), ("睡眠", "睡觉 失眠"),
+    ("冲洗", "清洗 洗"), ("鼻腔", "鼻子"), ("病毒性", "病毒"), ("急性", "突发"), ("病人", "患者"), ("掰开", "掰"), ("停用", "停药 停服 停止使用"), ("成人", "成年人"), ("恢复", "康复"), ("预防", "防止"), ("药物", "药品"), ("黄绿", "发黄发绿"), ("视物", "看东西"),
 )  # fmt: skip
-_FORBID = re.compile(
-    r"不(?:能|可(?!能)|要|宜|得|应|该|建议|推荐|适合|主张|允许|必|需|用|会|具|影响|增加|含|属于|是|作为|再)|无(?:需|须|法|效|明显)|没有(?!.{0,6}禁忌)|未|避免|禁|切勿|勿|忌|慎|防止|别|停用|尚无|缺乏|失去"
+_CANONICAL = {word: name for name, words in _SYNONYMS for word in (name, *words.split())}
+_SYNONYM = re.compile("|".join(sorted(map(re.escape, _CANONICAL), key=len, reverse=True)))
+_ANTONYMS = (
+    ("升高", "降低"), ("增加", "降低"), ("高钾", "低钾"), ("高血糖", "低血糖"), ("提高", "降低"), ("加重", "减轻"), ("加重", "缓解"), ("增强", "减弱"), ("增强", "削弱"),
+    ("增强", "降低"), ("餐前", "餐后"), ("术前", "术后"), ("早", "睡前"), ("晨", "晚"), ("左", "右"), ("收缩压", "舒张压"), ("一线", "二线"), ("禁用", "首选"), ("安全", "禁"), ("有效", "无效"),
+    ("冷", "热"), ("平卧", "坐"), ("加快", "减慢"), ("促进", "抑制"), ("扩张", "收缩"), ("确诊", "排除"), ("限制", "推荐"), ("早期", "晚期"), ("超重", "肥胖"),
+)  # fmt: skip
+# How, when and where something is taken or kept: a claim may only name what the passage names.
+_MANNERS = (
+    "空腹", "餐前", "餐后", "随餐|与餐|和餐|要和餐|餐同|与早餐|和早餐", "睡前", "晨|早上|早餐", "晚上|夜间", "舌下", "皮下", "肌注", "静脉|输液|滴注", "吸入", "外用|涂", "避光", "阳光", "冷藏|2~8", "冷冻", "室温",
+    "整粒|整片", "嚼碎|嚼", "压碎|研碎", "掰开", "平卧", "端坐|坐", "首选|一线|优先", "终身|终生|永远|永久",
+)  # fmt: skip
+_MANNER = tuple(re.compile(pattern) for pattern in _MANNERS)
+_RELATIONS = (
+    re.compile(r"治疗|用于|适用|有效|治|改善|缓解|疗效|控制|预防|补"),
+    re.compile(r"引起|导致|诱发|不良反应|可致|反应|造成|诱因|会使|升高|降低|表现|可能|发生|过敏|出现|中毒|伴"),
+    re.compile(r"确诊|诊断|提示|说明|属于|即|为|算|是"),
+    re.compile(r"排除"),
 )
-_UNLESS = re.compile(r"如无禁忌|没有禁忌|无禁忌|不用担心|不必担心|不(?:仅|但|同|良|适|舒服|明|全|足|稳|断|时|少|规|典型|可逆|可避免)|无论|未来")
+_RELATION_CUES = (
+    re.compile(r"(?:可以|能|可|用于|用来|来|会)[^,;。]{0,4}治疗|能治|可治|疗效|治疗[\u4e00-\u9fff]{0,4}(?:病|症|炎|癌|困难|抑郁|失眠|哮喘|痛)"),
+    re.compile(r"引起|导致|诱发|副作用|不良反应|造成"),
+    re.compile(r"确诊"),
+    re.compile(r"排除"),
+)
+_FORBID = re.compile(
+    r"不(?:能|可(?!能)|要|宜|得|应|该|建议|推荐|适合|主张|允许|必|需|用|会|具|影响|增加|含|属于|是|作为|再|太|受|行|对)|无(?!论|忌|限|糖|症|创|菌|水|盐|氧)|没有(?!.{0,6}禁忌)|没用|未(?=见|发现|能|必|证实|被)|避免|避开|远离|禁|切勿|勿|忌|慎|防止|(?<![特个类区鉴])别|尚无|缺乏|失去|较少|很少|少见|罕见|免得"
+)
+_UNLESS = re.compile(r"如无禁忌|没有禁忌|无禁忌|不用担心|不必担心|不(?:仅|但|同|良|适|舒服|明|全|足|稳|断|时|少|规|典型|可逆|可避免|超过|低于|高于|少于|大于|要超过|能耐受)|无论|未来")
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A clause with its content bigrams; `forbids` when it denies or forbids."""
+    """A clause with its content bigrams, medicines left out; `forbids` when it denies or forbids."""
 
     text: str
     bigrams: frozenset[str]
@@ -56,6 +85,7 @@ class Reading:
 
     text: str
     bigrams: frozenset[str]
+    content: frozenset[str]
     clauses: tuple[Clause, ...]
     names: tuple[Name, ...]
     numbers: tuple[Quantity, ...]
@@ -65,20 +95,37 @@ class Reading:
         return frozenset(name.key for name in self.names)
 
 
+OPPOSED_ALIKE = 0.5
+
 FindNames = Callable[[str], tuple[Name, ...]]
 
 
 def read(raw: str, find_names: FindNames) -> Reading:
     """Read `raw` (any case, width, script)."""
     text = _CITATION.sub("", fold(raw))
-    clauses = tuple(_clause(part) for part in _CLAUSE.split(text) if part)
-    return Reading(text, bigrams(text), clauses, find_names(text), quantities(text))
+    names = find_names(text)
+    bare = _without(text, names)
+    clauses = tuple(_clause(part) for part in _CLAUSE.split(bare) if part.strip())
+    return Reading(text, bigrams(text), bigrams(bare), clauses, names, quantities(text))
+
+
+def _without(text: str, names: Sequence[Name]) -> str:
+    """Blank out the medicines, so that sharing only a name does not count as sharing content."""
+    chars = list(text)
+    for name in names:
+        chars[name.start : name.end] = " " * (name.end - name.start)
+    return "".join(chars)
+
+
+def same_words(text: str) -> str:
+    """Replace words by the one that stands for all its synonyms."""
+    return _SYNONYM.sub(lambda match: _CANONICAL[match.group()], text)
 
 
 def bigrams(text: str) -> frozenset[str]:
     """Content bigrams: function words and punctuation separate, latin words and numbers count as one."""
     found: set[str] = set()
-    for run in re.split(r"[^\u4e00-\u9fffa-z0-9.]+", _FUNCTION.sub(" ", text)):
+    for run in re.split(r"[^\u4e00-\u9fffa-z0-9.]+", _FUNCTION.sub(" ", same_words(text))):
         for part in re.findall(r"[a-z]+[a-z0-9-]*|[\d.]+|[\u4e00-\u9fff]+", run):
             if part[0].isascii():
                 if not part[0].isdigit():
@@ -101,25 +148,41 @@ def sentences(text: str) -> list[str]:
 
 def contradicts(claim: Reading, passage: Reading) -> bool:
     """True when a clause of the passage about the same thing says the opposite of a clause of the claim."""
-    return any(_opposed(clause, passage) for clause in claim.clauses if len(clause.bigrams) >= 2)
+    return any(_opposed(clause, passage) for clause in claim.clauses if clause.bigrams)
+
+
+def fits(claim: Reading, passage: Reading, *, numbered: bool) -> bool:
+    """True when the passage names what the claim adds: manner, relation, and a denial where the claim denies.
+
+    A claim whose numbers are found (`numbered`) may add its own caution (不要为了快点退烧而加倍).
+    """
+    said, known = same_words(claim.text), same_words(passage.text)
+    if any(manner.search(said) and not manner.search(known) for manner in _MANNER):
+        return False
+    if any(cue.search(said) and not words.search(known) for cue, words in zip(_RELATION_CUES, _RELATIONS, strict=True)):
+        return False
+    denies = any(clause.forbids for clause in claim.clauses)
+    return numbered or not denies or any(clause.forbids for clause in passage.clauses)
 
 
 def _opposed(clause: Clause, passage: Reading) -> bool:
-    best, score = None, 0.0
-    for other in passage.clauses:
-        if len(other.bigrams) < 2:
-            continue
-        shared = len(clause.bigrams & other.bigrams)
-        alike = shared / min(len(clause.bigrams), len(other.bigrams)) if shared >= 2 else 0.0
-        agrees = clause.forbids == other.forbids
-        if alike > score or (alike == score and agrees and best is not None):
-            best, score = other, alike
-    if best is None or score < 0.6:
+    scored = [(_alike(clause, other), clause.forbids == other.forbids, other) for other in passage.clauses]
+    best = max(scored, key=lambda item: item[:2], default=None)
+    if best is None or best[0] < OPPOSED_ALIKE:
         return False
-    return clause.forbids != best.forbids or _antonyms(clause.text, best.text)
+    if _antonyms(clause.text, best[2].text):
+        return True
+    return clause.forbids != best[2].forbids and not (clause.forbids and any(item[2].forbids for item in scored))
+
+
+def _alike(one: Clause, other: Clause) -> float:
+    least = min(len(one.bigrams), len(other.bigrams))
+    shared = len(one.bigrams & other.bigrams)
+    return shared / least if least and (shared >= 2 or least <= 2) else 0.0
 
 
 def _antonyms(one: str, other: str) -> bool:
+    one, other = same_words(one), same_words(other)
     for a, b in _ANTONYMS:
         for left, right in ((a, b), (b, a)):
             if left in one and right not in one and right in other and left not in other:

@@ -185,13 +185,13 @@ class Finding:
 
 
 _TOGETHER = re.compile(
-    r"一起|同时|一块|合用|联用|同服|并用|联合|搭配|同吃|配合|混|就着|送服|加上|叠加|一同|和.{1,12}(?:吃|服|用|喝)|前后|期间|间隔|错开|隔|之后|后|再|继续|照(?:吃|喝|用)|配|两种|两个|都|也(?:能|可以)|喝"
+    r"一起|同时|一块|合用|联用|同服|并用|联合|搭配|同吃|配合|就着|送服|加上|叠加|一同|和.{1,12}(?:吃|服|用|喝)|期间|间隔|错开|隔|之后|再(?:吃|服|用|喝|加)|继续|照(?:吃|喝|用)|两种|两个|都(?:能|可以|要)|也(?:能|可以)|少量|代替"
 )
 _AFFIRMS = re.compile(
     r"(?:可以|能(?!否|引起|导致|会|增加)|可(?!能|疑|怕|惜|是|见)|没(?:有)?(?:什么|啥|任何|明显|多大|太大)?(?:大)?(?:问题|事|关系|影响|冲突|禁忌|妨|风险|危险|相互作用|不良)|不(?:会)?(?:影响|冲突|要紧|碍事|打紧|碍|矛盾|受影响|会有(?:什么)?(?:问题|影响|危险|事))|无(?:妨|碍|禁忌|影响|冲突|大碍|明显)|放心|安全|不用担心|不必担心|无需担心|没必要(?:停|分开|避|担心)|互不|不用(?:停|分开|避|忌|间隔|隔|管|怕)|不必(?:停|分开|避|忌)|照(?:吃|喝|用|常)|尽管|随便|随意|只要.{0,20}就|效果(?:更|会更)(?:好|强)|增强(?:疗效|效果)|推荐|建议(?!.{0,6}(?:不|避|咨询|问))|无妨|行的|没啥|少量|一点点?|一小杯|ok|错开|间隔|隔)"
 )
 _WARNS = re.compile(
-    r"不(?:能|可|要|宜|得|应|该|建议|推荐|适合|可以|主张|安全|允许|许)|禁|避免|切勿|千万|严禁|忌|危险|风险|严重|致命|休克|出血|中毒|慎|警惕|加重|后果|骤降|骤然|致死|危及|不良反应|反应|大忌|横纹肌|高钾|心动过缓|停跳"
+    r"不(?:能|可(?!能)|宜|得|应|该|建议|推荐|适合|可以|主张|安全|允许|许)|不要(?!紧)|不行|禁|避免|切勿|千万|严禁|(?<!禁)忌|危险|风险|严重|致命|休克|中毒|慎|警惕|加重|后果|骤|致死|危及|不良反应|双硫仑|大忌|横纹肌|高钾|心动过缓|停跳|(?:会|可|可能|能|容易|易|将|能够|大幅|明显|显著)[^,;。!?不没]{0,12}(?:引起|诱发|导致|增加|升高|降低|削弱|妨碍|影响|减弱|出血|增强|叠加|重复|过量|过低|下降)|影响胎儿|重复用药"
 )
 _DENIED = re.compile(
     r"(?:不(?!会|用|必|影响|冲突|要紧|碍|打紧|需|矛盾|受|仅|但|同|妨|至|错)|没(?:有)?(?:证据|说)|禁止|避免|切勿|切忌|严禁|勿|别|绝不|千万不?|并非|不是|无法|难以|忌|慎|禁)[^,;。!?]{0,14}$"
@@ -227,6 +227,7 @@ class Combinations:
         self._terms = terms
         turns = [turn.content for turn in context.history if turn.role == "user"][-4:]
         self._question = fold(context.question)
+        self._states: set[str] = set()
         self._asked = self._names(self._question)
         self._background = list(dict.fromkeys([name for turn in turns for name in self._names(fold(turn))] + self._asked))
         self._known: dict[tuple[str, ...], tuple[KnownPair, ...]] = {}
@@ -245,8 +246,10 @@ class Combinations:
         for pair in pairs:
             if warns and self._concerns(pair, own, text):
                 self._warned.add(frozenset((pair.given_a, pair.given_b)))
-        if view.question or view.refuted(0, len(view.masked)) or not self._says_together(text, own):
+        if warns or view.question or view.refuted(0, len(view.masked)):
             return None
+        together = self._says_together(text)
+        pairs = tuple(pair for pair in pairs if together or {pair.given_a, pair.given_b} & self._states)
         for match in _AFFIRMS.finditer(text):
             if self._denied(text, match.start()) or view.hedged(0, len(view.masked)):
                 continue
@@ -257,16 +260,14 @@ class Combinations:
 
     def unwarned(self) -> Finding | None:
         """Return a contraindicated pair that the user asked about and the whole draft did not warn of."""
-        if not _ASKS_TOGETHER.search(self._question):
-            return None
         for pair in self._pairs(self._asked):
             key = frozenset((pair.given_a, pair.given_b))
             if pair.severity == CONTRAINDICATED and key not in self._warned:
                 return Finding(pair, "contraindicated_combination.asked")
         return None
 
-    def _says_together(self, text: str, own: list[str]) -> bool:
-        return len(own) >= 2 or bool(_TOGETHER.search(text)) or bool(_ASKS_TOGETHER.search(self._question))
+    def _says_together(self, text: str) -> bool:
+        return bool(_TOGETHER.search(text)) or (len(self._asked) >= 2 and bool(_ASKS_TOGETHER.search(self._question)))
 
     def _concerns(self, pair: KnownPair, own: list[str], text: str) -> bool:
         """True when the sentence is about this pair: both named in it, or one named or meant, the other asked."""
@@ -295,10 +296,17 @@ class Combinations:
 
     def _names(self, text: str) -> list[str]:
         kinds = {"drug", "drug_class", "food", "disease", "population"}
-        found = (mention for mention in self._terms.mentions(text) if mention.entity.type in kinds)
+        found = [
+            mention
+            for mention in self._terms.mentions(text)
+            if mention.entity.type in kinds and not _NOT_TAKEN.search(text[: mention.start])
+        ]
+        self._states.update(mention.surface for mention in found if mention.entity.type in {"disease", "population"})
         return list(dict.fromkeys(mention.surface for mention in found))
 
 
+# 睡前不喝酒、不吃安眠药: these are not taken.
+_NOT_TAKEN = re.compile(r"(?:不|没|未|戒|忌|停|禁)(?:要|能|再|可|喝|吃|服|用|饮|有|得){0,2}$")
 _AFFIRMED_SAFE = re.compile(
     r"(?:没有?|无|不会有?|不存在|毫无)[^,;。!?]{0,8}(?:风险|危险|禁忌|反应|影响|出血|冲突|问题)|不(?:用|必|需要?)[^,;。!?]{0,4}(?:避免|担心|忌)"
 )

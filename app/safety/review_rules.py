@@ -52,13 +52,17 @@ class Examples(BaseModel):
 
 
 class RuleFile(BaseModel):
-    """One rule: `pattern` breaks it unless a guard holds there; `also` must occur too, `question` in the question."""
+    """One rule: `pattern` breaks it unless a guard holds there; `also` must occur in the sentence too, `question`
+
+    in the question, `about` in either; `never` must not occur.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
     pattern: str
     also: str | None = None
+    about: str | None = None
     never: str | None = None
     question: str | None = None
     question_example: str = ""
@@ -89,6 +93,7 @@ class Rule:
     code: ViolationCode
     pattern: re.Pattern[str]
     also: re.Pattern[str] | None
+    about: re.Pattern[str] | None
     never: re.Pattern[str] | None
     question: re.Pattern[str] | None
     unless: frozenset[str]
@@ -160,6 +165,7 @@ def _compile(lexicon: Lexicon, file: CodeFile, rule: RuleFile) -> Rule:
         code=file.code,
         pattern=re.compile(lexicon.expand(rule.pattern)),
         also=compiled(rule.also),
+        about=compiled(rule.about),
         never=compiled(rule.never),
         question=compiled(rule.question),
         unless=frozenset(rule.unless),
@@ -178,9 +184,11 @@ def _broken(rule: Rule, view: View, around: Surroundings) -> Found | None:
         return None
     if rule.also is not None and rule.also.search(text) is None:
         return None
+    if rule.about is not None and rule.about.search(text) is None and rule.about.search(around.question) is None:
+        return None
     if rule.never is not None and rule.never.search(text) is not None:
         return None
-    if rule.question is not None and rule.question.search(around.question) is None:
+    if rule.question is not None and rule.question.search(around.question_folded) is None:
         return None
     for match in (first, *rule.pattern.finditer(text, first.end())):
         if not _guarded(rule, view, match, around):

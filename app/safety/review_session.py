@@ -26,7 +26,20 @@ MOST = 0.5
 CRISIS_CATEGORIES = frozenset({"self_harm", "suicide", "crisis", "self-harm"})
 
 _LIST_ITEM = re.compile(r"\s*(?:[-*•·+]|\d{1,2}\s*[.、)）]|[①-⑳]|[一二三四五六七八九十]+、)")
-_REJECTING_HEAD = re.compile(r"误区|误解|谣言|错误|不要|不能做|避免|禁忌|切忌|切勿|别做|不可以|不应|不宜|不可取|不当")
+_REJECTING_HEAD = re.compile(r"误区|误解|谣言|错误|不要|不能做|避免|禁忌|切忌|切勿|别做|原因|诱因|不可以|不应|不宜|不可取|不当")
+# A sentence that speaks to the reader is advice, even when it is quoted from the evidence.
+_DIRECTED = re.compile(r"您|你|自己|自行|放心|没事|随便|不用(?:去|看)")
+_QUOTABLE = frozenset(
+    {
+        ViolationCode.DEFINITIVE_DIAGNOSIS,
+        ViolationCode.DOSE_CHANGE,
+        ViolationCode.STOP_MEDICATION,
+        ViolationCode.ANTIBIOTIC_MISUSE,
+        ViolationCode.FALSE_REASSURANCE,
+        ViolationCode.DISCOURAGE_CARE,
+        ViolationCode.CURE_GUARANTEE,
+    }
+)
 _SUBSTANCE = re.compile(r"[\u4e00-\u9fffA-Za-z0-9]")
 
 
@@ -160,7 +173,7 @@ class Session:
         if not _SUBSTANCE.search(raw):
             return judged
         self._sentences += 1
-        judged.found = [found for found in self._parts.rules.check(view, self._surroundings) if not self._excused(found)]
+        judged.found = [found for found in self._parts.rules.check(view, self._surroundings) if not self._excused(found, view)]
         self._check_prompt(judged)
         self._check_emergency(judged)
         self._check_combination(judged)
@@ -247,7 +260,9 @@ class Session:
         heading = raw.rstrip().rstrip("*").endswith((":", "：")) or raw.lstrip().startswith("#")
         self._rejecting_list = heading and bool(_REJECTING_HEAD.search(view.folded))
 
-    def _excused(self, found: Found) -> bool:
+    def _excused(self, found: Found, view: View) -> bool:
+        if found.rule.code in _QUOTABLE and not _DIRECTED.search(view.folded) and self._evidence.quotes(view):
+            return True
         if self._rejecting_list and {"negated", "refuted"} & found.rule.unless:
             return True
         return "care_near" in found.rule.unless and self._cared

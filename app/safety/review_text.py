@@ -140,8 +140,8 @@ class View:
             return True
         before = self._cue("negator_cancelled").sub(_blank, self.masked[left : start + 3])
         # A forbidding word may reach into the match: 不建议 before 建议自己吃.
-        ends = [match.end() for match in self._cue("negator").finditer(before) if left + match.start() < start]
-        return bool(ends) and start - left - ends[-1] <= 14
+        found = [match for match in self._cue("negator").finditer(before) if left + match.start() < start]
+        return bool(found) and start - left - found[-1].end() <= _reach(before, found[-1].end())
 
     def denied(self, start: int, end: int) -> bool:
         """True when such a word stands inside [start, end), between the two halves of what a rule found."""
@@ -208,6 +208,11 @@ class View:
 
     def _cue(self, name: str) -> re.Pattern[str]:
         return self.lexicon.cues[name]
+
+
+def _reach(clause: str, end: int) -> int:
+    """How many characters a forbidding word governs; further when it names a reason first (不要因为…就停药)."""
+    return 30 if clause.startswith(("为了", "因为", "因", "觉得", "以为", "听"), end) else 14
 
 
 def _blank(match: re.Match[str]) -> str:
