@@ -8,7 +8,7 @@ counts as present: a needless warning is cheaper than a missed emergency.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,7 +20,7 @@ from app.safety.context_scopes import (
     negated_before,
     negated_inside,
 )
-from app.safety.findings import Mention, Scan
+from app.safety.findings import Cover, Mention, Scan
 from app.safety.normalise import STRONG_STOPS
 
 TWO_WEEKS_MIN = 14 * 1440
@@ -56,22 +56,29 @@ class Context:
         text = self.scan.text
         self.sentences = _split(text, STRONG_STOPS, {m.end() for m in QUESTION_END.finditer(text)})
         self.clauses = _split(text, CLAUSE_STOPS, {e for _, e in self.sentences})
-        pseudo = self.scan.tokens.get("ctx.pseudo", ())
+        pseudo = list(self.scan.tokens.get("ctx.pseudo", ()))
         content = [s for n, spans in self.scan.tokens.items() if not n.startswith("ctx.") for s in spans]
+        plain, strict = Cover(len(text), pseudo), Cover(len(text), pseudo + content)
         for name, spans in self.scan.tokens.items():
-            if not name.startswith("ctx."):
-                continue
-            covering: Sequence[Span] = pseudo
-            if name in {"ctx.neg", "ctx.neg_short"}:
-                covering = [*pseudo, *(c for c in content if c[1] - c[0] >= 2)]
-            self._cues[name[4:]] = _uncovered(spans, covering)
-        self._cues["past"] = self._cues.get("past", []) + [
-            (m.start, m.end) for m in self.scan.measurements if m.name == "ago" and m.value >= TWO_WEEKS_MIN
-        ]
+            if name.startswith("ctx."):
+                cover = strict if name in {"ctx.neg", "ctx.neg_short"} else plain
+                self._cues[name[4:]] = [s for s in spans if not cover.hides(*s)]
+        ago = [(m.start, m.end) for m in self.scan.measurements if m.name == "ago" and m.value >= TWO_WEEKS_MIN]
+        self._cues["past"] = sorted(self._cues.get("past", []) + ago)
 
     def cues(self, name: str, within: Span | None = None) -> list[Span]:
-        spans = self._cues.get(name, [])
-        return spans if within is None else [s for s in spans if within[0] <= s[0] and s[1] <= within[1]]
+        spans = self._cues.get(name)
+        if not spans:
+            return []
+        if within is None:
+            return spans
+        found: list[Span] = []
+        for span in spans[bisect_left(spans, (within[0],)) :]:
+            if span[0] >= within[1]:
+                break
+            if span[1] <= within[1]:
+                found.append(span)
+        return found
 
     def sentence_of(self, position: int) -> Span:
         return _containing(self.sentences, position)
@@ -253,19 +260,3 @@ def _containing(spans: Sequence[Span], position: int) -> Span:
     at = bisect_right(spans, (position, 1 << 30)) - 1
     return spans[max(0, at)]
 
-
-def _uncovered(spans: Sequence[Span], covering: Sequence[Span]) -> list[Span]:
-    """The spans that no longer word contains."""
-    longest: dict[int, int] = {}
-    for start, end in covering:
-        for position in range(start, end):
-            longest[position] = max(longest.get(position, 0), end - start)
-    return [
-        s
-        for s in spans
-        if not any(
-            c[0] <= s[0] and s[1] <= c[1] and c[1] - c[0] > s[1] - s[0]
-            for c in covering
-            if longest.get(s[0], 0) > s[1] - s[0]
-        )
-    ]

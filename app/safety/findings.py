@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import accumulate, product
 
 import ahocorasick
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,7 +27,7 @@ from app.safety.normalise import STRONG_STOPS, Homophones
 DEFAULT_GAP = 5
 SMALL_WORDS = set("又了的着过没有不再还都很太好个一就是")
 NAME = re.compile(r"[a-z][a-z0-9_]*$")
-GROUP = re.compile(r"\(([^()]*)\)")
+BETWEEN_PARTS = re.compile(r"[，,：:]|不|没")
 
 
 class MeasureLimit(BaseModel):
@@ -65,6 +65,7 @@ class LexiconFile(BaseModel):
     kind: str = "findings"
     parts: tuple[str, ...] = ()
     mask: str = ""
+    typos: str = ""
     concepts: dict[str, str] = Field(default_factory=dict)
     findings: dict[str, FindingSpec] = Field(default_factory=dict)
 
@@ -130,6 +131,27 @@ def parse_pattern(finding: str, pattern: str) -> tuple[Pattern, dict[str, list[s
     return Pattern(finding, tuple(concepts), tuple(gaps), window), literals
 
 
+class PartIndex:
+    """The body-part tokens of one text, by place and for membership."""
+
+    def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
+        self.members = set(spans)
+        self.ordered = sorted(self.members)
+
+
+class Cover:
+    """Answers in constant time whether a longer span contains a given one."""
+
+    def __init__(self, length: int, spans: Iterable[tuple[int, int]]) -> None:
+        reach = [0] * (length + 1)
+        for start, end in spans:
+            reach[start] = max(reach[start], end)
+        self._reach = list(accumulate(reach, max))
+
+    def hides(self, start: int, end: int) -> bool:
+        return self._reach[start] > end or (start > 0 and self._reach[start - 1] >= end)
+
+
 class Lexicon:
     """The compiled lexicon: one automaton over all words of all concepts and findings."""
 
@@ -138,6 +160,7 @@ class Lexicon:
         self.findings: dict[str, FindingSpec] = {}
         words: dict[str, set[str]] = defaultdict(set)
         self.parts: set[str] = set()
+        self._typos: set[str] = set()
         self._patterns: list[Pattern] = []
         for file in files:
             self.parts |= set(file.parts)
@@ -149,6 +172,7 @@ class Lexicon:
 
     def _collect(self, file: LexiconFile, words: dict[str, set[str]]) -> None:
         words["mask"] |= set(expand(file.mask))
+        self._typos |= set(expand(file.typos))
         for name, text in file.concepts.items():
             words[name] |= set(expand(text))
         for name, spec in file.findings.items():
@@ -185,12 +209,16 @@ class Lexicon:
             self._automaton.add_word(word, (len(word), tuple(names)))
         self._automaton.make_automaton()
         self._homophones = Homophones(w for w, names in by_word.items() if self._mistyped(w, names))
+        self._by_first: dict[str, list[tuple[Pattern, frozenset[str]]]] = defaultdict(list)
+        for pattern in self._patterns:
+            self._by_first[pattern.concepts[0]].append((pattern, frozenset(pattern.concepts)))
         self._measured = [(n, limit) for n, spec in self.findings.items() for limit in spec.measures]
 
     def _mistyped(self, word: str, names: Iterable[str]) -> bool:
-        """Whether a word is worth finding under a wrong spelling: whole findings and body parts, no small words."""
-        medical = any(name.startswith("=") or name in self.parts for name in names)
-        return medical and len(word) >= 2 and not set(word) & SMALL_WORDS
+        """Whether a word is worth finding under a wrong spelling: long names of findings, and the listed short ones."""
+        if len(word) < 3:
+            return word in self._typos
+        return any(name.startswith("=") for name in names) and not set(word) & SMALL_WORDS
 
     def scan(self, text: str) -> Scan:
         """All tokens, mentions and measurements of normalised `text`."""
@@ -204,17 +232,19 @@ class Lexicon:
             for start, end in spans
         ]
         stops = [i for i, c in enumerate(text) if c in STRONG_STOPS]
-        parts = sorted({span for name in self.parts for span in tokens.get(name, ())})
-        for pattern in self._patterns:
-            if all(name in tokens for name in pattern.concepts):
-                mentions.extend(_match(pattern, tokens, stops, parts, text))
+        parts = PartIndex(span for name in self.parts for span in tokens.get(name, ()))
+        names = tokens.keys()
+        for first in names & self._by_first.keys():
+            for pattern, needed in self._by_first[first]:
+                if needed <= names:
+                    mentions.extend(_match(pattern, tokens, stops, parts, text))
         for name, limit in self._measured:
             mentions.extend(
                 Mention(name, m.start, m.end, ((m.start, m.end),))
                 for m in measurements
                 if m.name == limit.name and limit.min <= m.value < limit.max
             )
-        mentions = [m for m in mentions if m.word or not _covered(m, tokens)] + self._implied(mentions)
+        mentions += self._implied(mentions)
         return Scan(text, tokens, tuple(sorted(set(mentions), key=lambda m: (m.start, m.end, m.finding))), tuple(measurements))
 
     def _implied(self, mentions: Sequence[Mention]) -> list[Mention]:
@@ -235,12 +265,14 @@ class Lexicon:
             if "mask" in names:
                 masks.append((start, end))
         tokens: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        masks.sort()
+        cover = Cover(len(text), masks)
         for start, end, names in found:
-            if not _masked(start, end, masks):
+            if not cover.hides(start, end):
                 for name in names:
                     tokens[name].append((start, end))
-        return {name: sorted(spans) for name, spans in tokens.items()}
+        for spans in tokens.values():
+            spans.sort()
+        return tokens
 
 
 def _inside_latin_word(text: str, start: int, end: int) -> bool:
@@ -249,22 +281,11 @@ def _inside_latin_word(text: str, start: int, end: int) -> bool:
     return before or after
 
 
-def _masked(start: int, end: int, masks: Sequence[tuple[int, int]]) -> bool:
-    """Whether a longer mask word contains start:end."""
-    at = bisect_left(masks, (start + 1,))
-    return any(s <= start and end <= e and e - s > end - start for s, e in masks[max(0, at - 6) : at])
-
-
-def _covered(mention: Mention, tokens: Mapping[str, Sequence[tuple[int, int]]]) -> bool:
-    """Whether a mask word lies over a joint of the pattern (急死 in 急 死), so that the pattern is no finding."""
-    return any(s <= mention.start and mention.end <= e for s, e in tokens.get("mask", ()))
-
-
 def _match(
     pattern: Pattern,
     tokens: Mapping[str, Sequence[tuple[int, int]]],
     stops: Sequence[int],
-    parts: Sequence[tuple[int, int]],
+    parts: PartIndex,
     text: str,
 ) -> list[Mention]:
     if pattern.window:
@@ -288,19 +309,19 @@ def _next(spans: Sequence[tuple[int, int]], after: int, gap: int) -> tuple[int, 
 
 
 def _broken(
-    left: tuple[int, int], right: tuple[int, int], stops: Sequence[int], parts: Sequence[tuple[int, int]], text: str
+    left: tuple[int, int], right: tuple[int, int], stops: Sequence[int], parts: PartIndex, text: str
 ) -> bool:
     """Whether a sentence ends between the two, or another body part with its own complaint stands there."""
     at = bisect_left(stops, left[1])
     if at < len(stops) and stops[at] < right[0]:
         return True
-    if right[0] - left[1] <= 1 or left not in parts:
+    if right[0] - left[1] <= 1 or left not in parts.members:
         return False
-    at = bisect_left(parts, (left[1],))
-    for start, end in parts[at:]:
+    at = bisect_left(parts.ordered, (left[1],))
+    for start, end in parts.ordered[at:]:
         if end > right[0]:
             return False
-        if re.search(r"[，,：:]|不|没", text[left[1] : start]):
+        if BETWEEN_PARTS.search(text, left[1], start):
             return True
     return False
 

@@ -24,30 +24,32 @@ class Measurement:
 
 
 N = f"({NUMBER})"
+# A value read from a device: one lone Chinese digit (一下, 两个) is no reading.
+V = r"((?>\d{1,4}(?:\.\d{1,2})?)|[零〇一二两三四五六七八九十百]{2,8}(?:点[零〇一二三四五六七八九]{1,2})?|[一二两三四五六七八九]点[零〇一二三四五六七八九]{1,2})"
 NOT_NUMBER = r"[^\d。！？；\n零〇一二两三四五六七八九十百]"
 CHILD = r"(?:宝宝|宝贝|娃|孩子|婴儿|小孩|幼儿|儿子|女儿|崽|细路|毛毛|囡|伢|小家伙|闺女|孙子|孙女|男宝|女宝|bb|小朋友)"
 
 PRESSURE_PAIR = re.compile(rf"{N}(?:mmhg)?(?:/|比|／|，?低压){N}")
-SYSTOLIC = re.compile(rf"(?:高压|收缩压|上压){NOT_NUMBER}{{0,6}}{N}")
-DIASTOLIC = re.compile(rf"(?:低压|舒张压|下压){NOT_NUMBER}{{0,6}}{N}")
-PRESSURE_ONE = re.compile(rf"(?:血压|bp){NOT_NUMBER}{{0,10}}{N}(?!\s*(?:年|天|个|片|次|岁|月|/|比|多年|几年|周))")
-GLUCOSE = re.compile(rf"(?:血糖|glucose|指血|随机糖){NOT_NUMBER}{{0,14}}{N}(?!\s*(?:年|天|个|片|次|岁|月|点|号))")
+SYSTOLIC = re.compile(rf"(?:高压|收缩压|上压){NOT_NUMBER}{{0,6}}{V}")
+DIASTOLIC = re.compile(rf"(?:低压|舒张压|下压){NOT_NUMBER}{{0,6}}{V}")
+PRESSURE_ONE = re.compile(rf"(?:血压|bp){NOT_NUMBER}{{0,10}}{V}(?!\s*(?:年|天|个|片|次|岁|月|/|比|多年|几年|周))")
+GLUCOSE = re.compile(rf"(?:血糖|glucose|指血|随机糖){NOT_NUMBER}{{0,14}}{V}(?!\s*(?:年|天|个|片|次|岁|月|点|号))")
 GLUCOSE_UNIT = re.compile(rf"{N}(?:mmol|毫摩)")
 GLUCOSE_OFF = re.compile(r"血糖[^。！？；\n]{0,12}?(hi(?:gh)?(?![a-z])|爆表|超(?:出)?(?:了)?(?:量程|上限)|测不出来?太高|lo(?:w)?(?![a-z]))")
 HEART_RATE = re.compile(
-    rf"(?:心率|心跳|脉搏|脉率|心脏|脉(?!氧)|hr|跳到|跳得?){NOT_NUMBER}{{0,10}}{N}(?!\s*(?:年|天|个|片|岁|月|点|小时|分钟|mg|秒|周|/\d|度))"
+    rf"(?:心率|心跳|脉搏|脉率|心脏|脉(?!氧)|hr|跳到|跳得?){NOT_NUMBER}{{0,10}}{V}(?!\s*(?:年|天|个|片|岁|月|点|小时|分钟|mg|秒|周|/\d|度))"
 )
 BEATS = re.compile(rf"(?<!呼吸)(?<!呼吸次数){N}(?:多)?(?:次/分|次每分|bpm|下/分|跳/分)")
 BREATHS = re.compile(rf"(?:呼吸(?:频率|次数)?|喘){NOT_NUMBER}{{0,6}}{N}(?:多)?(?:次|下|/分)")
 TEMP_UNIT = re.compile(rf"{N}(?:多)?(?:度|℃|°c?)([零一二三四五六七八九半\d])?")
 TEMP_WORD = re.compile(
-    rf"(?:体温|烧到|烧了|发烧|发热|高烧|高热|低烧|烧|温度|量了?|热到|腋温|耳温|肛温|额温){NOT_NUMBER}{{0,8}}{N}"
+    rf"(?:体温|烧到|烧了|发烧|发热|高烧|高热|低烧|烧|温度|量了?|热到|腋温|耳温|肛温|额温){NOT_NUMBER}{{0,8}}{V}"
     r"(?!\s*(?:年|天|个|片|次|岁|月|点|小时|分钟|周|%|/|多?[次天]))"
 )
 NOT_BODY = re.compile(r"(?:水温|室温|气温|室内|空调|外面|天气|近视|散光|角度|屋里|屋子|洗澡水|水|冷水|热水|户外|零下|弯|抬高|倾斜|床头|摇高|旋转|外展)[^，。]{0,6}$")
-OXYGEN = re.compile(rf"(?:血氧|氧饱和|饱和度|指脉氧|指氧|氧饱|spo2|sao2|氧合){NOT_NUMBER}{{0,10}}{N}")
-POTASSIUM = re.compile(rf"(?:血钾|钾离子|钾)(?![片盐])(?:（?k\+?）?)?{NOT_NUMBER}{{0,8}}{N}(?!\s*(?:片|g|mg|年|天))")
-INR = re.compile(rf"(?:inr|国际标准化比值){NOT_NUMBER}{{0,8}}{N}")
+OXYGEN = re.compile(rf"(?:血氧|氧饱和|饱和度|指脉氧|指氧|氧饱|spo2|sao2|氧合){NOT_NUMBER}{{0,10}}{V}")
+POTASSIUM = re.compile(rf"(?:血钾|钾离子|钾)(?![片盐])(?:（?k\+?）?)?{NOT_NUMBER}{{0,8}}{V}(?!\s*(?:片|g|mg|年|天))")
+INR = re.compile(rf"(?:inr|国际标准化比值){NOT_NUMBER}{{0,8}}{V}")
 PILLS = re.compile(rf"{N}(?:多|来|几)?(?:片|粒|颗|丸)")
 YEARS = re.compile(rf"{N}(?:多|来)?(?:周)?岁(半)?")
 MONTHS_OLD = re.compile(
@@ -59,7 +61,7 @@ HALF_YEAR_OLD = re.compile(rf"半岁|半岁的?{CHILD}")
 PREGNANCY = re.compile(rf"(?:怀孕|孕|怀了|怀着|妊娠|怀上|有身孕|大肚子|肚里孩子){NOT_NUMBER}{{0,4}}{N}(?:周)?(?:\+\d)?(个多?月|个半月|月|周|w)|{N}(周)(?:多)?(?:孕|了?[，]?(?:胎动|宝宝|胎儿|肚子|羊水|见红))")
 SPAN_UNITS = {"秒": 1 / 60, "分": 1, "钟": 60, "时": 60, "天": 1440, "日": 1440, "周": 10080, "星": 10080, "礼": 10080, "月": 43200, "年": 525600}
 DURATION = re.compile(
-    rf"({NUMBER}|半|几|好几|数|大半|整|十几|二十几|几十|多少)(?:来|多|几)?(个)?(半)?(?:多)?"
+    rf"({NUMBER}|半|几|好几|数|大半|整|十几|二十几|几十)(?:来|多|几)?(个)?(半)?(?:多)?"
     r"(分钟|秒钟?|小时|钟头|钟(?!情|表|爱)|天|日(?!期|常|本)|周(?!岁|围)|星期|礼拜|月|年|宿)(?:多|来)?(半)?(前|后|以?内|之?前|之?后)?"
 )
 WHOLE = re.compile(r"(一整?(?:天|夜|晚上?|上午|下午|宿|早上)|整(?:天|夜|晚|宿)|大半(?:天|夜)|半(?:天|宿|夜)|从[^，。]{1,6}到现在|(?:昨晚|昨天|昨夜|早上|上午|中午|下午|凌晨|夜里|今早)(?:开始)?(?:一直)?到(?:现在|这会儿?))")
@@ -159,7 +161,7 @@ def _duration(text: str) -> Iterator[Measurement]:
         if unit == "月" and match.group(2) is None:
             continue
         vague = {"半": 0.5, "大半": 0.6, "整": 1.0, "几": 4.0, "好几": 5.0, "数": 4.0, "十几": 15.0, "二十几": 25.0, "几十": 40.0}
-        value = vague.get(word, to_float(word) if word not in {"多少"} else None)
+        value = vague[word] if word in vague else to_float(word)
         if value is None:
             continue
         value += 0.5 if half or half_after else 0.0

@@ -18,7 +18,7 @@ def to_float(text: str) -> float | None:
     """The value of a numeral matched by `NUMBER`, or None when it is not one number."""
     if not text:
         return None
-    if text[0].isdigit():
+    if text[0].isascii():
         return float(text)
     whole, _, decimals = text.partition("点")
     value = _chinese_integer(whole)
@@ -30,6 +30,8 @@ def to_float(text: str) -> float | None:
 
 def _chinese_integer(text: str) -> int | None:
     """一百八十五 -> 185; 一百八 -> 180; 二百一 -> 210; 一二零 -> 120."""
+    if not all(c in UNITS or c in DIGITS for c in text):
+        return None
     if not any(c in UNITS for c in text):
         digits = [str(DIGITS[c]) for c in text if c in DIGITS]
         if len(digits) == len(text) == 2 and int(digits[1]) == int(digits[0]) + 1:

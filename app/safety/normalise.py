@@ -9,7 +9,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 
 import ahocorasick
 import jieba
@@ -80,7 +79,6 @@ def is_cjk(char: str) -> bool:
     return "\u3400" <= char <= "\u9fff"
 
 
-@cache
 def plain_char(char: str) -> str:
     """One character in half width, lower case and simplified form; '' when it carries no meaning."""
     if char in DROPPED:
@@ -99,6 +97,17 @@ def plain_char(char: str) -> str:
     return {",": "，", ":": "：", ";": "；", "｡": "。", "!": "！", "?": "？"}.get(folded, folded)
 
 
+class _Plain(dict[str, str]):
+    """`plain_char` remembered; a table look-up is what keeps long histories cheap."""
+
+    def __missing__(self, char: str) -> str:
+        value = self[char] = plain_char(char)
+        return value
+
+
+PLAIN = _Plain()
+
+
 def _spaces(chars: list[str], at: int) -> str:
     """What a space stands for: nothing inside spaced-out letters, a pause between Chinese words, else a space."""
     before = next((c for c in reversed(chars[:at]) if c != " "), "")
@@ -112,7 +121,7 @@ def _spaces(chars: list[str], at: int) -> str:
 
 def normalise(original: str) -> Normalised:
     """Plain text of `original` with offsets; never longer than the original except for compatibility forms."""
-    chars = [plain_char(char) for char in original]
+    chars = [PLAIN[char] for char in original]
     out: list[str] = []
     offsets: list[int] = []
     for index, char in enumerate(chars):
@@ -121,7 +130,10 @@ def normalise(original: str) -> Normalised:
                 continue
             char = _spaces(chars[max(0, index - 3) : index + 4], min(index, 3))
         out.append(char)
-        offsets.extend([index] * len(char))
+        if len(char) == 1:
+            offsets.append(index)
+        else:
+            offsets.extend([index] * len(char))
     return Normalised("".join(out), tuple(offsets))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.safety.notices import WAIT_NOT, notices_for
-from app.safety.triage_facts import Facts, Reading, gather, read_text
+from app.safety.triage_facts import Facts, Reading, gather, read_question, read_text
 from app.safety.triage_rulebook import RULES_FOLDER, Rulebook, RuleFileError, load_rulebook
 from app.safety.triage_rules import Fired, Rule, evaluate
 from app.safety.triage_semantic import Semantic
@@ -36,7 +36,7 @@ class TriageEngine:
         self._folder = folder
         self._semantic = semantic
         self._alarm = alarm
-        self._cache: OrderedDict[str, Reading] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str], Reading] = OrderedDict()
 
     @classmethod
     def load(cls, folder: Path | None = None, *, alarm: Alarm | None = None) -> TriageEngine:
@@ -72,7 +72,7 @@ class TriageEngine:
         `embedding` is the message's query vector (384 values, unit length); None leaves the paraphrase detector out.
         """
         book = self._book
-        turns = [(t.role, self._read(t.content)) for t in history[-MAX_TURNS:]]
+        turns = [(t.role, self._read(t.content, t.role)) for t in history[-MAX_TURNS:]]
         reading = self._read(message)
         facts = gather([*turns, ("user", reading)], book.lexicon)
         fired = self._fired(facts, reading)
@@ -84,12 +84,13 @@ class TriageEngine:
         """How one message is read, for explanations."""
         return self._read(text)
 
-    def _read(self, text: str) -> Reading:
-        cached = self._cache.get(text)
+    def _read(self, text: str, role: str = "user") -> Reading:
+        cached = self._cache.get((role, text))
         if cached is None:
             # Long texts keep both ends: what happened first and what is asked last.
             cut = text if len(text) <= MAX_CHARS else text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
-            cached = self._cache[text] = read_text(cut, self._book.lexicon)
+            read = read_text if role == "user" else read_question
+            cached = self._cache[role, text] = read(cut, self._book.lexicon)
             while len(self._cache) > CACHED_READINGS:
                 self._cache.popitem(last=False)
         return cached
@@ -134,7 +135,7 @@ class TriageEngine:
         complaints = {n for n in facts.current if not findings[n].background}
         found: list[tuple[tuple[int, int], str]] = []
         for rule in self._book.rules:
-            if rule.ask and RANK[rule.level] > RANK[level] and rule.when.evidence() & complaints:
+            if rule.ask and RANK[rule.level] > RANK[level] and not rule.when.evidence.isdisjoint(complaints):
                 found.extend((_urgency(rule), q) for q in self._missing(rule, facts))
         texts = list(dict.fromkeys(q for _, q in sorted(found, key=lambda f: f[0])))[:MAX_QUESTIONS]
         return (*texts, WAIT_NOT) if texts else ()

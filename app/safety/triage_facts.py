@@ -97,6 +97,15 @@ def read_text(text: str, lexicon: Lexicon) -> Reading:
     )
 
 
+def read_question(text: str, lexicon: Lexicon) -> Reading:
+    """An assistant turn: only what it asked for matters, so no context is read."""
+    source = normalise(text)
+    scan = lexicon.scan(source.text)
+    said = frozenset(m.finding for m in scan.mentions)
+    asks = bool(QUESTION.search(scan.text))
+    return Reading(source, {}, frozenset(), frozenset(), said, False, False, False, False, False, False, asks)
+
+
 def _asked(reading: Reading, lexicon: Lexicon) -> set[str]:
     """The findings an assistant turn asked for; a turn without a question asked nothing."""
     if not reading.question:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -52,14 +53,15 @@ class Condition(BaseModel):
         own = {self.finding} if self.finding else set()
         return own.union(*(c.names() for c in (*self.all, *self.any, *self.none, *self.of)))
 
-    def evidence(self) -> set[str]:
+    @cached_property
+    def evidence(self) -> frozenset[str]:
         """The findings that can support the condition (those under `none` cannot)."""
-        own = {self.finding} if self.finding else set()
-        return own.union(*(c.evidence() for c in (*self.all, *self.any, *self.of)))
+        own = frozenset({self.finding} if self.finding else ())
+        return own.union(*(c.evidence for c in (*self.all, *self.any, *self.of)))
 
     def one_short(self, present: Set[str]) -> set[str]:
         """The findings any one of which alone would make the condition hold; empty when none would."""
-        return {name for name in self.evidence() - present if self.holds({*present, name})}
+        return {name for name in self.evidence - present if self.holds({*present, name})}
 
 
 def _condition(value: Any) -> Any:
@@ -126,6 +128,6 @@ def evaluate(rules: Iterable[Rule], present: Set[str], passed: Set[str]) -> list
     fired: list[Fired] = []
     for rule in rules:
         facts = either if rule.transient else present
-        if rule.when.holds(facts):
-            fired.append(Fired(rule, frozenset(rule.when.evidence() & either)))
+        if not rule.when.evidence.isdisjoint(facts) and rule.when.holds(facts):
+            fired.append(Fired(rule, rule.when.evidence & either))
     return fired
