@@ -1,13 +1,13 @@
 """Builds a new collection from documents, beside the one that is served; serving it is a separate step.
 
 A build is resumable: a document counts as done when all its chunks are in the collection, and vectors are cached by
-content. Nothing here touches the alias except `activate`, `roll_back` is activating an older name.
+content. Nothing here touches the alias except `activate`; who decides, and what is remembered, is the service's.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,12 +23,17 @@ PREFIX = "kb_"
 INSERT_BATCH = 128
 
 Progress = Callable[[str, int, int], None]
+"""Called with the step (embed, insert), what is done of it, and all of it. May raise BuildStopped."""
+
+
+class BuildStopped(Exception):
+    """Raised by a progress callback to end a build; what was done is kept and a later build goes on from it."""
 
 
 def collection_name(embedder: str, now: datetime) -> str:
     """`kb_<embedder>_<utc time>`; sorts by age within an embedder."""
-    word = "".join(char if char.isalnum() else "_" for char in embedder.lower())
-    return f"{PREFIX}{word}_{now.astimezone(UTC):%Y%m%dT%H%M%S%f}"[:60]
+    word = "".join(char if char.isalnum() else "_" for char in embedder.lower())[:30]
+    return f"{PREFIX}{word}_{now.astimezone(UTC):%Y%m%dT%H%M%S%f}"
 
 
 def fingerprint(documents: Iterable[Document], settings: ChunkSettings) -> str:
@@ -39,6 +44,8 @@ def fingerprint(documents: Iterable[Document], settings: ChunkSettings) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
+    """`embedded` texts had no vector yet."""
+
     name: str
     documents: int
     chunks: int
@@ -46,7 +53,7 @@ class BuildReport:
 
 
 class IndexBuilder:
-    """Cuts, embeds and inserts. Blocking; a server runs it in a worker thread or a job."""
+    """Cuts, embeds and inserts. Blocking, one call at a time; a server runs it in a worker thread."""
 
     def __init__(
         self,
@@ -63,14 +70,28 @@ class IndexBuilder:
         self.settings = ChunkSettings() if settings is None else settings
         self._sparse = sparse
 
+    @property
+    def embedder(self) -> str:
+        """The embedder's name; collections of different embedders cannot replace each other."""
+        return self._embedder.name
+
+    def fingerprint(self, documents: Iterable[Document]) -> str:
+        """See `fingerprint`, with this builder's embedder and cutting."""
+        return f"{self._embedder.name}:{fingerprint(documents, self.settings)}"
+
     def build(
         self, documents: Sequence[Document], *, name: str, progress: Progress | None = None
     ) -> BuildReport:
-        """Fills the collection `name`, creating it or going on where a killed build stopped."""
+        """Fills the collection `name`, creating it or going on where an interrupted build stopped.
+
+        Raises:
+            RetrievalError: the store or the embedder failed; BuildStopped: `progress` ended it.
+        """
         if name not in self._store.collections(PREFIX):
             self._store.create(name, dim=self._embedder.dim, sparse=self._sparse)
-        complete = self._complete(name, documents)
-        todo = [document for document in documents if document.document_id not in complete]
+        present = self._store.document_ids(name)
+        self._store.delete_documents(name, sorted(present - {document.document_id for document in documents}))
+        todo = [d for d in documents if d.document_id not in present or not self.holds(name, d)]
         chunks = [chunk for document in todo for chunk in chunk_document(document, self.settings)]
         embedded = self._embed(chunks, progress)
         self._store.delete_documents(name, [document.document_id for document in todo])
@@ -78,36 +99,36 @@ class IndexBuilder:
         self._store.load(name)
         return BuildReport(name, len(documents), self._store.count(name), embedded)
 
-    def update(self, name: str, document: Document) -> int:
-        """Replaces one document inside a collection; returns its number of chunks."""
+    def update(self, name: str, document: Document, progress: Progress | None = None) -> int:
+        """Replaces one document inside a collection; returns its number of chunks.
+
+        Everything slow comes first: between removing the old chunks and adding the new ones there is no embedding.
+        """
         chunks = chunk_document(document, self.settings)
-        self._embed(chunks, None)
+        self._embed(chunks, progress)
         self._store.delete_documents(name, [document.document_id])
         self._insert(name, chunks, None)
         return len(chunks)
 
+    def holds(self, name: str, document: Document) -> bool:
+        """Whether the collection has exactly the chunks of this version of the document."""
+        have = {_identity(chunk) for chunk in self._store.document_chunks(name, document.document_id)}
+        return have == {_identity(chunk) for chunk in chunk_document(document, self.settings)}
+
     def texts(self, documents: Iterable[Document]) -> list[str]:
         """Everything that needs a vector: passages with their title, and their sentences."""
-        chunks = [chunk for document in documents for chunk in chunk_document(document, self.settings)]
-        return _texts(chunks)
+        return self._texts([c for document in documents for c in chunk_document(document, self.settings)])
 
-    def _complete(self, name: str, documents: Sequence[Document]) -> set[str]:
-        present = self._store.document_ids(name)
-        complete = set()
-        for document in documents:
-            if document.document_id in present:
-                wanted = {(c.chunk_id, c.text) for c in chunk_document(document, self.settings)}
-                have = {(c.chunk_id, c.text) for c in self._store.document_chunks(name, document.document_id)}
-                if wanted == have:
-                    complete.add(document.document_id)
-        return complete
+    def _texts(self, chunks: Sequence[Chunk]) -> list[str]:
+        passages = [] if self._sparse else [chunk.embedded_text for chunk in chunks]
+        return [*passages, *(sentence for chunk in chunks for sentence in chunk.sentences)]
 
     def _embed(self, chunks: Sequence[Chunk], progress: Progress | None) -> int:
         def told(done: int, total: int) -> None:
             if progress is not None:
                 progress("embed", done, total)
 
-        return self._cache.fill(_texts(chunks), told)
+        return self._cache.fill(self._texts(chunks), told)
 
     def _insert(self, name: str, chunks: Sequence[Chunk], progress: Progress | None) -> None:
         for start in range(0, len(chunks), INSERT_BATCH):
@@ -124,9 +145,21 @@ class IndexBuilder:
         return Embedding(np.ascontiguousarray(self._cache.dense(texts)))
 
 
-def _texts(chunks: Sequence[Chunk]) -> list[str]:
-    passages = [chunk.embedded_text for chunk in chunks]
-    return [*passages, *(sentence for chunk in chunks for sentence in chunk.sentences)]
+def _identity(chunk: Chunk) -> tuple[str, ...]:
+    """What makes two chunks the same to a reader: text, place, source, audience and expiry."""
+    return (
+        chunk.chunk_id,
+        chunk.title,
+        chunk.section,
+        chunk.text,
+        chunk.source,
+        chunk.year,
+        chunk.department,
+        chunk.audience,
+        chunk.expires_on or "",
+        str(chunk.page),
+        *chunk.keywords,
+    )
 
 
 def activate(store: MilvusStore, name: str) -> str | None:
@@ -136,11 +169,20 @@ def activate(store: MilvusStore, name: str) -> str | None:
     return before
 
 
-def prune(store: MilvusStore, *, keep: int) -> list[str]:
-    """Drops the oldest collections, never the served one; returns what was dropped."""
+def prune(store: MilvusStore, *, keep: int, ages: Mapping[str, datetime] | None = None) -> list[str]:
+    """Drops the oldest collections but `keep`, never the served one; returns what was dropped.
+
+    `ages` says when each was made; the time in the name stands in for what it leaves out.
+    """
     served = store.alias_target()
-    spare = [name for name in store.collections(PREFIX) if name != served]
-    dropped = sorted(spare, key=lambda name: name.rsplit("_", 1)[-1])[: max(0, len(spare) - keep)]
+    known = {} if ages is None else ages
+
+    def made(name: str) -> str:
+        age = known.get(name)
+        return name.rsplit("_", 1)[-1] if age is None else f"{age.astimezone(UTC):%Y%m%dT%H%M%S%f}"
+
+    spare = sorted((name for name in store.collections(PREFIX) if name != served), key=made)
+    dropped = spare[: max(0, len(spare) - keep)]
     for name in dropped:
         store.drop(name)
     return dropped
