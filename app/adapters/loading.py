@@ -57,9 +57,10 @@ class AdapterLoader:
         return [p for p in found if p is not None]
 
     async def load_on(self, replica: Replica, name: str) -> Problem | None:
-        """Loads and probes on one replica."""
+        """Loads and probes on one replica; what was loaded just now and does not answer is unloaded again."""
+        fresh = False
         try:
-            await replica.client.load_adapter(name, self.pool.path_of(name))
+            fresh = await replica.client.load_adapter(name, self.pool.path_of(name)) == "loaded"
             await self.pool.refresh_one(replica)
             if not self.pool.has(replica, name):
                 root = replica.adapters.get(name)
@@ -69,6 +70,8 @@ class AdapterLoader:
         except ModelFault as fault:
             problem = explained(fault, self.pool.path_of(name))
             log.warning("adapter_load_failed", adapter=name, replica=replica.url, reason=problem.reason)
+            if fresh:
+                await self.unload_from(replica, name)
             return problem
         return None
 

@@ -62,6 +62,7 @@ class StubVllm:
         self.max_model_len = max_model_len
         self.max_rank = max_rank
         self.well = True
+        self.alike = False
         self.url = ""
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -127,7 +128,7 @@ class StubVllm:
             return error(400, "This model's maximum context length is exceeded", "input_tokens")
         tokens = self.answers.get(model, act.tokens)
         if not body.get("stream"):
-            return JSONResponse(whole(tokens, model, body))
+            return JSONResponse(whole(tokens, BASE if self.alike else model, body))
         return StreamingResponse(self._stream(act, tokens), media_type="text/event-stream")
 
     async def _stream(self, act: Act, tokens: tuple[str, ...]) -> AsyncIterator[bytes]:
