@@ -109,14 +109,17 @@ class LlmSettings(BaseModel):
 
 
 class LimitSettings(BaseModel):
-    """Rates in the notation of the `limits` library; sizes in bytes and characters."""
+    """Rates in the notation of the `limits` library; sizes in bytes and characters.
 
-    guest_rate: str = "20/minute"
-    staff_rate: str = "240/minute"
-    address_rate: str = "120/minute"
-    login_rate: str = "10/minute"
-    guest_token_rate: str = "30/minute"
-    max_body_bytes: int = 64 * 1024
+    The address rate is high because a hospital's patients share one address behind its network.
+    """
+
+    guest_rate: str = "60/minute"
+    staff_rate: str = "6000/minute"
+    address_rate: str = "6000/minute"
+    login_rate: str = "20/minute"
+    guest_token_rate: str = "120/minute"
+    max_body_bytes: int = 512 * 1024
     max_upload_bytes: int = 100 * 1024 * 1024
     max_message_chars: int = 2000
     storage_url: str = "async+memory://"

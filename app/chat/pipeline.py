@@ -18,7 +18,7 @@ from app.chat.events import Event, opening
 from app.chat.evidence import EvidenceFinder, Found
 from app.chat.generate import no_evidence_reply, questions_paragraph, template
 from app.chat.rewrite import Rewritten, rewrite
-from app.chat.wording import LABEL_LINE, is_crisis, urgent_answer
+from app.chat.wording import LABEL_LINE, department_of, is_crisis, urgent_answer
 from app.conversations.service import ConversationService
 from app.conversations.writer import AnswerMeta, AnswerWriter, Opened
 from app.errors import AnxinError, ModelUnavailable, StorageUnavailable
@@ -137,7 +137,7 @@ class Pipeline:
                 answer.adapter = await self.choose_adapter(answer.department, opened)
         else:
             rewritten = Rewritten(ask.message)
-            answer.department = ask.department or opened.department or "general"
+            answer.department = ask.department or department_of(answer.triage) or opened.department or "general"
 
         for event in opening({**ids, "department": answer.department}, assemble_body(answer)):
             if event.name == "meta" or answer.triage.level is not Level.EMERGENCY:

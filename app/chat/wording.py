@@ -19,6 +19,14 @@ KIND_TOPICS = {
     "rehab": Topic.REHABILITATION,
     "emergency": Topic.FIRST_AID,
 }
+CATEGORY_DEPARTMENTS = {
+    "acs": "cardiology",
+    "aortic_dissection": "cardiology",
+    "heart_failure": "cardiology",
+    "stroke": "stroke_rehab",
+    "anaphylaxis": "allergy",
+    "angioedema": "allergy",
+}
 _MEDICATION = re.compile(r"药|吃多少|停了?|剂量|片|胶囊|注射|喷雾|漏服|一起吃|副作用")
 
 
@@ -46,3 +54,8 @@ def topic_of(question: str, triage: TriageResult, found: Found | None) -> Topic:
 
 def disclaimer_for(question: str, triage: TriageResult, found: Found | None) -> str:
     return disclaimer(topic_of(question, triage, found))
+
+
+def department_of(triage: TriageResult) -> str | None:
+    """The department that an emergency of this category belongs to, when it is one of ours."""
+    return None if triage.category is None else CATEGORY_DEPARTMENTS.get(triage.category)

@@ -204,7 +204,7 @@ async def test_conversations_come_newest_first_in_pages(service: Service) -> Non
         (b"{not json", 422),
         (b'{"message": "a", "conversation_id": "01ARZ3NDEKTSV4RRFFQ69G5FAV"}', 404),
         (b'{"message": "a", "conversation_id": "nonsense\\u0000"}', 404),
-        (json.dumps({"message": "a" * 70_000}).encode(), 413),
+        (json.dumps({"message": "a" * 600_000}).encode(), 413),
     ],
 )
 async def test_bad_input_has_the_house_shape(service: Service, body: bytes, status: int) -> None:
