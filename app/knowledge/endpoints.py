@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -110,7 +111,8 @@ async def articles(
         audience=None if audience is None else audience.value,
     )
     if q is not None:
-        chosen = [match.document for match in parts.library.search(q, chosen)]
+        matches = await asyncio.to_thread(parts.library.search, q, chosen)
+        chosen = [match.document for match in matches]
     following = str(start + limit) if start + limit < len(chosen) else None
     items = [brief(document) for document in chosen[start : start + limit]]
     return ArticlePage(items=items, next_cursor=following, total=len(chosen))
@@ -133,7 +135,8 @@ async def recommended(
 ) -> ArticlePage:
     """First what fits the caller's last questions, then his department."""
     questions = await parts.conversations.recent_questions(caller.user_id)
-    found = parts.library.recommended(None if department is None else department.value, questions, limit)
+    chosen = None if department is None else department.value
+    found = await asyncio.to_thread(parts.library.recommended, chosen, questions, limit)
     return ArticlePage(items=[brief(document) for document in found], total=len(found))
 
 

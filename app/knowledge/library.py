@@ -56,8 +56,7 @@ class Library:
         """
         documents = {d.document_id: d for d in read_documents(self._folder)}
         documents.update({d.document_id: d for d in extra})
-        counts = {key: Counter(words(f"{d.title} {' '.join(d.keywords)} {d.body}")) for key, d in documents.items()}
-        self._documents, self._words = documents, counts
+        self._documents, self._words = documents, {}
 
     def __len__(self) -> int:
         return len(self._documents)
@@ -87,17 +86,27 @@ class Library:
         ]
 
     def search(self, query: str, among: Sequence[Document]) -> list[Match]:
-        """Full-text matches, best first: words of title and keywords count more than those of the body."""
+        """Full-text matches, best first: words of title and keywords count more than those of the body.
+
+        Blocking; the first call after a (re)load segments the documents (about a second for 160).
+        """
         asked = list(dict.fromkeys([*words(query), *(w for name in self._graph.expand(query) for w in words(name))]))
         found = []
         for document in among:
-            counts = self._words[document.document_id]
+            counts = self._count(document)
             heading = f"{document.title} {' '.join(document.keywords)}"
             score = sum(min(counts[word], 5) + (8 if word in heading else 0) for word in asked if counts[word])
             hit = sum(1 for word in asked if counts[word])
             if hit and hit * 2 >= len(words(query)):
                 found.append(Match(document, score * hit / len(asked), snippet(document.body, asked)))
         return sorted(found, key=lambda match: (-match.score, match.document.document_id))
+
+    def _count(self, document: Document) -> Counter[str]:
+        known = self._words
+        if document.document_id not in known:
+            text = f"{document.title} {' '.join(document.keywords)} {document.body}"
+            known[document.document_id] = Counter(words(text))
+        return known[document.document_id]
 
     def related(self, document: Document, limit: int = 6) -> list[Document]:
         """What the editor linked first, then documents that share the graph's topics."""
