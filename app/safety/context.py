@@ -25,8 +25,10 @@ from app.safety.normalise import STRONG_STOPS
 
 TWO_WEEKS_MIN = 14 * 1440
 CLAUSE_STOPS = "，：" + STRONG_STOPS
+# Whole findings and named concepts: a 不 inside them (喘不上气) denies nothing.
+NAMED = re.compile(r"=|[a-z][a-z0-9_]*$")
 MODAL = re.compile(r"会|就|该|能|可以|要|怎么|如何|咋|是不是")
-QUESTION_END = re.compile(r"(?:吗|嘛|呢|么)(?=[^，。！？；\n]{4})")
+QUESTION_END = re.compile(r"(?:吗|嘛|呢|(?<![什怎那这多])么)(?=[^，。！？；\n]{4})")
 
 
 class Status(StrEnum):
@@ -57,7 +59,7 @@ class Context:
         self.sentences = _split(text, STRONG_STOPS, {m.end() for m in QUESTION_END.finditer(text)})
         self.clauses = _split(text, CLAUSE_STOPS, {e for _, e in self.sentences})
         pseudo = list(self.scan.tokens.get("ctx.pseudo", ()))
-        content = [s for n, spans in self.scan.tokens.items() if not n.startswith("ctx.") for s in spans]
+        content = [s for n, spans in self.scan.tokens.items() if NAMED.match(n) for s in spans]
         plain, strict = Cover(len(text), pseudo), Cover(len(text), pseudo + content)
         for name, spans in self.scan.tokens.items():
             if name.startswith("ctx."):
@@ -126,6 +128,8 @@ class Context:
     def _framed(self, mention: Mention) -> bool:
         sentence = self.sentence_of(mention.start)
         if self.cues("exam", sentence) or self._case_before_exam(sentence):
+            return True
+        if self.cues("dream", sentence):
             return True
         for cue in self.cues("fiction", sentence) + self.cues("hearsay", sentence) + self.cues("instruction", sentence):
             if cue[1] <= mention.start and not self._returns(cue[1], mention.start, sentence):

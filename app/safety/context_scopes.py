@@ -16,7 +16,7 @@ Span = tuple[int, int]
 # What may stand between a negation and what it negates without ending its scope.
 FILLER = re.compile(
     r"什么|啥|怎么|咋|太|很|出现|感觉|感到|觉得|发生|发现|过|有|再|明显|任何|特别|的|得|一点|半点|丝毫|是|会|伴有|伴|并发|其他|别的"
-    r"|那种|这种|这些|那些|症状|情况|现象|不适|进一步|反复|持续|剧烈|严重|大|突然|突发|自觉|主诉|诉|存在|曾|新发|典型|放射|性|样|等|都|也"
+    r"|吃过|吃|用过|服用|打过|碰到|碰|那种|这种|这些|那些|症状|情况|现象|不适|进一步|反复|持续|剧烈|严重|大|突然|突发|自觉|主诉|诉|存在|曾|新发|典型|放射|性|样|等|都|也"
 )
 JOINT = re.compile(r"[、/]|和|或者?|及|以及|跟|与|还有|也没有?|也无|也不|并且|且|又|没有?|无|不|，?也")
 STRONG_NEG = {"无", "否认", "未见", "未", "未出现", "未诉", "并无", "均无", "排除"}
@@ -35,9 +35,9 @@ def asks_a_or_not(text: str, mention: Mention) -> bool:
 
 
 def negated_inside(mention: Mention, neg: Sequence[Span], short: Sequence[Span]) -> bool:
-    """A negation between the words of a pattern: 胸口 不 疼."""
+    """A negation between the words of a pattern, close before the next of them: 胸口 不 疼."""
     gaps = [(a[1], b[0]) for a, b in zip(mention.cores, mention.cores[1:], strict=False)]
-    return any(g[0] <= c[0] and c[1] <= g[1] for g in gaps for c in (*neg, *short))
+    return any(g[0] <= c[0] and c[1] <= g[1] and g[1] - c[1] <= 4 for g in gaps for c in (*neg, *short))
 
 
 def negated_before(
@@ -74,7 +74,7 @@ def _reaches(cue: Span, mention: Mention, scan: Scan, breaks: Sequence[Span], li
         adjacent = all(m.word and m.end - m.start <= 4 for m in (*others, mention))
         return left <= 2 and (joined or adjacent)
     # A body part or a side in between (没有左手麻) is part of the complaint; anything longer is another matter.
-    parts = [s for n in ("part", "side") for s in scan.tokens.get(n, ()) if cue[1] <= s[0] and s[1] <= mention.start]
+    parts = [s for s in scan.parts if cue[1] <= s[0] and s[1] <= mention.start]
     rest = _without_spans(gap, cue[1], parts)
     return len(FILLER.sub("", JOINT.sub("", rest))) <= (0 if word == "没" else 1)
 

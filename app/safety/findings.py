@@ -27,6 +27,7 @@ from app.safety.normalise import STRONG_STOPS, Homophones
 DEFAULT_GAP = 5
 SMALL_WORDS = set("又了的着过没有不再还都很太好个一就是")
 NAME = re.compile(r"[a-z][a-z0-9_]*$")
+OPTIONAL = re.compile(r"([^()\s|])\?")
 BETWEEN_PARTS = re.compile(r"[，,：:]|不|没")
 
 
@@ -97,12 +98,13 @@ class Scan:
     tokens: Mapping[str, Sequence[tuple[int, int]]]
     mentions: tuple[Mention, ...]
     measurements: tuple[Measurement, ...]
+    parts: tuple[tuple[int, int], ...] = ()
 
 
 def expand(words: str) -> list[str]:
-    """`喘不(上|过)气 憋气` -> [喘不上气, 喘不过气, 憋气]; an underscore stands for a space inside a phrase."""
+    """`喘不(上|过)气 憋气` -> [喘不上气, 喘不过气, 憋气]; `的?` is optional; an underscore stands for a space inside a phrase."""
     out: list[str] = []
-    for item in words.split():
+    for item in OPTIONAL.sub(r"(\1|)", words).split():
         pieces = re.split(r"(\([^()]*\))", item)
         options = [p[1:-1].split("|") if p.startswith("(") else [p] for p in pieces if p]
         out.extend("".join(choice).replace("_", " ") for choice in product(*options))
@@ -245,7 +247,7 @@ class Lexicon:
                 if m.name == limit.name and limit.min <= m.value < limit.max
             )
         mentions += self._implied(mentions)
-        return Scan(text, tokens, tuple(sorted(set(mentions), key=lambda m: (m.start, m.end, m.finding))), tuple(measurements))
+        return Scan(text, tokens, tuple(sorted(set(mentions), key=lambda m: (m.start, m.end, m.finding))), tuple(measurements), tuple(parts.ordered))
 
     def _implied(self, mentions: Sequence[Mention]) -> list[Mention]:
         return [

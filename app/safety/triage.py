@@ -11,8 +11,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from app.safety.normalise import normalise
 from app.safety.notices import WAIT_NOT, notices_for
-from app.safety.triage_facts import Facts, Reading, gather, read_question, read_text
+from app.safety.triage_facts import BARE_NUMBER, Facts, Reading, asked_quantity, gather, read_question, read_text
 from app.safety.triage_rulebook import RULES_FOLDER, Rulebook, RuleFileError, load_rulebook
 from app.safety.triage_rules import Fired, Rule, evaluate
 from app.safety.triage_semantic import Semantic
@@ -73,12 +74,20 @@ class TriageEngine:
         """
         book = self._book
         turns = [(t.role, self._read(t.content, t.role)) for t in history[-MAX_TURNS:]]
-        reading = self._read(message)
+        reading = self._read_answer(message, history)
         facts = gather([*turns, ("user", reading)], book.lexicon)
         fired = self._fired(facts, reading)
         if self._semantic is not None and embedding is not None and not _emergency(fired):
             fired += self._semantic.judge(embedding, reading, facts.all)
         return self._result(facts, reading, fired)
+
+    def _read_answer(self, message: str, history: Sequence[Turn]) -> Reading:
+        """The message, a bare number understood as the answer to the quantity last asked for."""
+        quantity = asked_quantity(history[-1].content) if history and history[-1].role == "assistant" else None
+        if quantity is None or not BARE_NUMBER.match(normalise(message).text):
+            return self._read(message)
+        reading = self._read(quantity + message)
+        return reading.shifted(len(quantity))
 
     def read(self, text: str) -> Reading:
         """How one message is read, for explanations."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.safety.context import Context, Status
 from app.safety.findings import Lexicon, Mention
+from app.safety.findings_numbers import NUMBER
 from app.safety.normalise import Normalised, normalise
 
 # Complaints of earlier turns count this many user turns back; background (age, drugs, history) counts throughout.
@@ -22,6 +23,17 @@ YES = re.compile(
     r"(?:的|啊|呀|呢|哦|对|嗯|有|是|了|一点|些|点|都|会|啦|，|。|、)*"
 )
 NO = re.compile(r"^(?:都|也|全|暂时|目前|现在|一样|一个)*(?:没有|没|不是|不|没得|木有|no|否|无)(?:的|啊|呀|呢|了|哦|都|没有|没)*(?=[，。！？；\n]|$|就|只|我|他|她|但|这|是)")
+BARE_NUMBER = re.compile(
+    r"^(?:[^，。！？；\n]{0,6}，)?(?:测了|量了|刚测|刚量|是|有|大概|大约|差不多|刚才|现在|显示|才|只有|，|的|了){0,5}"
+    rf"{NUMBER}(?!(?:个|天|年|周|小时|分钟|片|岁|月))"
+)
+QUANTITIES = {
+    "心率": re.compile(r"心率|心跳(?:多少|每分钟|是多少|几)|脉搏"),
+    "血糖": re.compile(r"血糖"),
+    "血压": re.compile(r"血压"),
+    "体温": re.compile(r"体温|多少度|几度"),
+    "血氧": re.compile(r"血氧|氧饱和"),
+}
 QUESTION = re.compile(r"[？?]|吗|有没有|是否|是不是|会不会|有无")
 ROUTINE_TOPIC = re.compile(
     r"平时|以后|日常|饮食|吃什么|能吃|可以吃|能喝|报销|挂号|多少钱|费用|几点|复查|康复|预防|锻炼|运动|谢谢|感谢|再见|换个问题|另外问|还想问|顺便"
@@ -45,6 +57,12 @@ class Reading:
     yes: bool
     no: bool
     question: bool
+
+
+    def shifted(self, length: int) -> Reading:
+        """The same reading with offsets into the text without its first `length` characters."""
+        offsets = tuple(max(0, offset - length) for offset in self.source.offsets)
+        return replace(self, source=Normalised(self.source.text, offsets))
 
 
 @dataclass(slots=True)
@@ -95,6 +113,12 @@ def read_text(text: str, lexicon: Lexicon) -> Reading:
         no=bool(NO.match(scan.text)),
         question=bool(QUESTION.search(scan.text)),
     )
+
+
+def asked_quantity(question: str) -> str | None:
+    """The measured quantity that an assistant turn asks for last (心率, 血糖 …), as the word to read a number by."""
+    found = [(m.start(), word) for word, pattern in QUANTITIES.items() for m in pattern.finditer(question)]
+    return max(found)[1] if found else None
 
 
 def read_question(text: str, lexicon: Lexicon) -> Reading:
