@@ -26,10 +26,11 @@ from app.llm.base import Generator
 from app.llm.extractive import ExtractiveGenerator
 from app.llm.serving import make_pool, make_vllm_generator
 from app.llm.vllm import VllmGenerator
-from app.observability import log
+from app.observability import log, metrics
 from app.safety.review import SafetyReviewer
 from app.safety.triage import TriageEngine
 from app.safety.types import Vector
+from app.safety.watch import RuleWatch
 from app.settings import Settings
 from app.users.service import UserService
 from app.users.tokens import TokenIssuer
@@ -147,6 +148,10 @@ class MessageEmbedder:
         self._batcher.close()
 
 
+def count_rule_alarm(_problem: str) -> None:
+    metrics.rule_alarms.inc()
+
+
 def refusal_for(message: str) -> tuple[str, str] | None:
     """Kind and reviewed reply when a message asks for what the service must not do."""
     return None
@@ -191,7 +196,7 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
         expand=graph.expand,
         settings=SearchSettings(candidates=settings.retrieval.candidates, workers=settings.retrieval.threads + 2),
     )
-    triage = await asyncio.to_thread(TriageEngine.load, settings.rules_dir)
+    triage = await asyncio.to_thread(TriageEngine.load, settings.rules_dir, alarm=count_rule_alarm)
     reviewer = await asyncio.to_thread(SafetyReviewer.load, None, graph=graph, triage=triage)
     conversations = ConversationService(database, vault, lease_s=settings.llm.deadline_s + 60)
     audit = AuditLog(database, vault)
@@ -232,7 +237,11 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
     )
     try:
         await warm(container)
+        rules = RuleWatch(triage, settings.rules_dir, audit)
+        with suppress(AnxinError):
+            await rules.record_start()
         container.watchers.append(asyncio.create_task(follow_alias(container), name="index-watcher"))
+        container.watchers.append(asyncio.create_task(rules.run(), name="rule-watcher"))
         if pool.replicas:
             container.watchers.append(asyncio.create_task(adapters.reconciler.run(), name="adapter-reconciler"))
         yield container

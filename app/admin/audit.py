@@ -69,6 +69,13 @@ class AuditLog:
             )
         )
 
+    async def latest(self, action: str) -> AuditEntry | None:
+        """The newest entry of one action, without its sealed text."""
+        query = select(AuditRow).where(AuditRow.action == action).order_by(AuditRow.at.desc(), AuditRow.id.desc())
+        async with self._database.begin() as session:
+            row = (await session.execute(query.limit(1))).scalar_one_or_none()
+        return None if row is None else self._entry(row, with_text=False)
+
     async def page(
         self, cursor: str | None, limit: int, *, with_text: bool
     ) -> tuple[list[AuditEntry], str | None]:

@@ -1,0 +1,63 @@
+"""Follows the rule files while the service runs: a changed folder is validated and taken over, or the last good
+version stays and an alarm counts. Every version that comes into force is in the audit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from app.admin.audit import AuditLog
+from app.errors import AnxinError
+from app.observability import log
+from app.safety.triage import TriageEngine
+
+ACTIVATED = "rules.activated"
+REJECTED = "rules.rejected"
+WATCH_S = 5.0
+
+
+class RuleWatch:
+    """`check` once, or `run` for ever."""
+
+    def __init__(self, triage: TriageEngine, folder: Path, audit: AuditLog) -> None:
+        self._triage = triage
+        self._folder = folder
+        self._audit = audit
+        self._seen = self._stamp()
+
+    async def record_start(self) -> None:
+        """Notes the version in force when it differs from the last one noted."""
+        last = await self._audit.latest(ACTIVATED)
+        if last is None or last.target != self._triage.version:
+            await self._audit.record(None, ACTIVATED, self._triage.version, {"at": "start"})
+
+    async def check(self) -> bool:
+        """Takes over changed files; True when another version is in force afterwards."""
+        stamp = await asyncio.to_thread(self._stamp)
+        if stamp == self._seen:
+            return False
+        self._seen = stamp
+        before = self._triage.version
+        accepted = await asyncio.to_thread(self._triage.reload)
+        if not accepted:
+            log.error("rules_rejected", kept=before)
+            await self._audit.record(None, REJECTED, before, {"kept": before})
+            return False
+        if self._triage.version == before:
+            return False
+        log.warning("rules_changed", before=before, after=self._triage.version)
+        await self._audit.record(None, ACTIVATED, self._triage.version, {"before": before, "at": "reload"})
+        return True
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                await self.check()
+            except AnxinError as error:
+                log.error("rule_change_not_audited", code=error.code)
+
+    def _stamp(self) -> tuple[tuple[str, int, int], ...]:
+        files = sorted(path for path in self._folder.rglob("*") if path.is_file())
+        return tuple((str(path), (stat := path.stat()).st_mtime_ns, stat.st_size) for path in files)
