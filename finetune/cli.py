@@ -26,7 +26,7 @@ def mount_training(target: typer.Typer) -> None:
     try:
         module = importlib.import_module(_TRAINING)
     except ImportError as error:
-        target.epilog = f"training commands are not available here ({error.name} is not installed)"
+        target.info.epilog = f"training commands are not available here ({error.name} is not installed)"
         return
     training: typer.Typer = module.app
     target.registered_commands += training.registered_commands

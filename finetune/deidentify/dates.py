@@ -26,7 +26,7 @@ _BIRTH = re.compile(
     re.IGNORECASE,
 )
 _BORN = re.compile(
-    rf"(?P<value>{_FULL}|{_SPOKEN_FULL}|{_MONTH})\s?(?:出生|生人|(?:的)?生(?:日|的)|生(?=[，,。、;；\s)）]|$))"
+    rf"(?P<value>{_FULL}|{_SPOKEN_FULL}|{_MONTH}) ?(?:出生|生人|(?:的)?生(?:日|的)|生(?=[，,。、;；\s)）]|$))"
 )
 _EXACT = re.compile(rf"(?<!\d)(?:{_FULL}|{_SHORT_FULL})|{_SPOKEN_FULL}")
 _EVENT = r"入院|出院|手术|住院|就诊|复查|复诊|检查|化验|发病|起病|摔|转院|造影|放(?:了)?支架|做(?:了|的|过)|术|去世|抢救|确诊|打(?:了)?疫苗|随访|拆线|透析"

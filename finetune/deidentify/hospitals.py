@@ -23,6 +23,7 @@ _WINDOW_CHARS = 24
 _RUN = re.compile(r"[一-鿿0-9·]+$")
 _PLACES = frozenset({*PROVINCES, *CITIES})
 _SUFFIXED = re.compile(r"[一-鿿]{1,8}[省市县区州盟旗镇乡]")
+_CODE = re.compile(r"[零〇一二三四五六七八九]{3}")
 _ORDINAL = re.compile(r"第?[一二三四五六七八九十]{1,3}|第?\d{1,3}")
 # What kind of hospital: part of many names, names none by itself.
 _KINDS = frozenset(
@@ -51,6 +52,17 @@ _BRANDS = frozenset(
 _NOBODY = re.compile(r"某|哪|那|这|各|什么|别|其他|城市|植发|病$")
 
 
+_FROM_PLACE = re.compile(
+    rf"(?:{'|'.join(sorted({*PROVINCES, *CITIES}, key=len, reverse=True))})(?:省|市|自治区|地区|县|区)?"
+)
+_REST_CHARS = 14
+# A place followed by one of these is not the beginning of a hospital's name.
+_NO_NAME = re.compile(
+    r"[的了是在我你他她它们这那哪吗吧呢很都也就去到看问找从往住做开叫说]|什么|附近|周边|正规|最好|公立|私立|民营|专业|大型|几家|一家|所有|各个?|某|其他|别的|不错|好点|"
+    r"当地|三甲|二甲|三级|二级|社区|大医|小医|有名|著名|权威|排名|知名|城市"
+)
+
+
 class _Part(Enum):
     NAMING = 1
     KIND = 2
@@ -63,9 +75,18 @@ def hospital_spans(view: str) -> Iterator[Span]:
         run = _RUN.search(view[max(0, found.start() - _WINDOW_CHARS) : found.start()])
         if run is None:
             continue
-        length = _name_length(tokens(run.group()))
+        length = max(_name_length(tokens(run.group())), _placed_length(run.group()))
         if length:
             yield Span(SpanType.HOSPITAL, found.start() - length, found.end())
+
+
+def _placed_length(run: str) -> int:
+    """The length from the last place that is followed by nothing but a name."""
+    for found in _FROM_PLACE.finditer(run):
+        rest = run[found.end() :]
+        if len(rest) <= _REST_CHARS and _NO_NAME.search(rest) is None:
+            return len(run) - found.start()
+    return 0
 
 
 def _name_length(words: tuple[str, ...]) -> int:
@@ -98,6 +119,8 @@ def _part(word: str) -> _Part:
         return _Part.NAMING
     if word in _KINDS:
         return _Part.KIND
+    if _CODE.fullmatch(word) is not None:
+        return _Part.NAMING
     if _ORDINAL.fullmatch(word) is not None and (word.startswith("第") or word.isdigit() or len(word) == 1):
         return _Part.NAMING if word.startswith("第") or word.isdigit() else _Part.KIND
     if _SUFFIXED.fullmatch(word) is not None and is_place_or_institution(word):

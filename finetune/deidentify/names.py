@@ -17,6 +17,7 @@ from finetune.deidentify.name_signs import (
     FAMILIAR_SURNAMES,
     FUNCTION_SURNAMES,
     GIVEN_SIGNS,
+    NAMELIKE_FUNCTION_SURNAMES,
     NEVER_GIVEN,
     SURNAMES,
 )
@@ -27,26 +28,44 @@ _HAN = re.compile(r"[一-鿿]")
 _AFTER = re.compile(
     r"先生|女士|小姐|同志|老师|医生|主任|大夫|护士|医师|教授|阿姨|叔叔|大爷|大妈|大娘|奶奶|爷爷|老人|男|女|因|于|的|说|来|是|有|患|自|在|今年|现|已|曾"
     r"|要|会|想|去|到|和|与|及|跟|诉|称|反映|入院|出院|术后|近|前|昨|上|从|也|就|还|被|把|对|给|向|打|做|吃|住|一|这|那|您|你|我|他|她|不|无|既往|主诉|系"
-    r"|为|家|吗|呢|吧|啊|年|\d|电话|性别|身份|手机|联系|签|代|同意|陪|送|突|最近|早上|晚上|以|本人|此|之|等|能|可|开|给我|建议|怀疑|查|检|由|与|每|时|当|没|都|很|又|已经|发|出|入"
+    r"|为|家|吗|呢|吧|啊|年|\d|电话|性别|身份|手机|联系|签|代|同意|陪|送|突|最近|早上|晚上|以|本人|此|之|等|能|可|开|给我|建议|怀疑|查|检|由|与|每|时|当|没|血[压糖]|胸|头|心[慌口率]|咳|反复|摔|手|走|睡|脸|嘴|右|左|昨|夜|让|复[查诊]|转|半|体检|体温|脚|腿|同|值|症|都|很|又|已经|发|出|入"
 )
 _LABEL = re.compile(
     r"(?:(?:患者|病人|患儿|产妇|母亲|父亲|家属|医生|医师|本人|孩子|宝宝|联系人|监护人|收件人|老人|用户|注册|真实|您的|我的|受检者|被检者|申请人|就诊人|投保人|供者)?"
     r"(?:姓名|名字|全名|大名)|联系人|监护人|签名|签字|签署|收件人|申请人|经治医师|主治医师|主治医生|主管医生|主管医师|管床医生|责任护士|主刀医生|主刀|术者|助手|送检医生|送检医师|"
     r"报告医师|报告医生|审核医师|审核者|审核|记录者|记录人|检查者|操作者|陪护人|陪护|家属|患者|病人|受检者|就诊人|紧急联系人|代诉人|代述人|病史陈述者|陈述者|户主|医生|医师|护士|接诊医生|开单医生|随访人|咨询人|提问者|提问人|采集者|采样人|署名|落款)"
-    r"(?:签名|签字)?\s?[:：]\s?[“\"（(【]?"
+    r"(?:签名|签字)?\s?(?:[:：]|(?<=人)\s|(?<=名)\s)\s?[“\"（(【]?"
 )
 _CALLED = re.compile(
     r"(?:我叫|名叫|叫做|名字是|名字叫|姓名是|姓名为|名为|大名叫?|本名|本人叫|她叫|他叫|孩子叫|宝宝叫|妈叫|爸叫|妈妈叫|爸爸叫|老伴叫|儿子叫|女儿叫|父亲叫|母亲叫|奶奶叫|爷爷叫|婆婆叫|公公叫|"
     r"爱人叫|丈夫叫|妻子叫|老公叫|老婆叫|患者叫|病人叫|医生叫|大夫叫|全名是|就叫|人叫|名儿叫|尊姓大名)\s?[“\"「【]?"
 )
 _BEFORE = re.compile(
-    r"(?:患者|病人|患儿|产妇|伤者|死者|家属|我是|本人|这是|这位是|这里是|陪同的?|老伴|丈夫|妻子|爱人|老公|老婆|儿子|女儿|母亲|父亲|妈妈|爸爸|爷爷|奶奶|外公|外婆|姥姥|姥爷|弟弟|妹妹|哥哥|姐姐|"
+    r"(?:患者|病人|患儿|产妇|伤者|死者|家属|我是|是|本人|这是|这位是|这里是|陪同的?|老伴|丈夫|妻子|爱人|老公|老婆|儿子|女儿|母亲|父亲|妈妈|爸爸|爷爷|奶奶|外公|外婆|姥姥|姥爷|弟弟|妹妹|哥哥|姐姐|"
     r"孙子|孙女|外孙|女婿|儿媳|媳妇|婆婆|公公|岳父|岳母|舅舅|舅妈|姑姑|姑妈|姨妈|叔叔|伯伯|侄子|侄女|外甥|医生|大夫|医师|主任|教授|护士|护士长|院长|同事|邻居|室友|朋友|同学|战友|病友|亲属|"
     r"代诉|由|找|挂了?|挂的是|感谢|谢谢|咨询|预约了?|见到|约了|请|替|帮|给|为|和|与|跟|及|让|叫|家长|护工|保姆|监护人|同房|隔壁床的?|学生|员工|职工|村民|居民|参保人|持卡人|用户|客户|受检者|收件人|联系人|您好，我是|[，,。；;、：:（(“\s]|^)"
     r"\s?[，,（(“\"：:是为]?\s?"
 )
+# Relatives said in one syllable need who says it: 我爸, 其妻.
+_KIN = re.compile(
+    r"(?:我|俺|咱|他|她|其|你|您)(?:的)?(?:亲|大|二|老|小|公|岳)?(?:爸爸?|妈妈?|爹|娘|妻|夫|子|女|父|母|兄|弟|姐|妹|哥|嫂|叔|伯|舅|姑|姨|婶|孙|侄|先生|太太|爱人|老伴|对象|媳妇|丈母娘|老丈人|闺女|儿子|女儿)"
+    r"\s?[，,（(“\"：:]?"
+)
+_CALLS = re.compile(r"(?<![哭喊吼尖惊嚎呼])叫(?![做作车唤醒喊])\s?[“\"「【：:]?")
+# Surnames whose sign often begins the name of a medicine, a plant or a word.
+_BRAND_SIGNS = frozenset("万谷阿路康辛华白石牛麻车甘苏曲沙米麦乌桂葛芦艾达安贝普舒黄花水毛皮银")
+# A pair of signs that jieba's corpus has this often is read as that word, not as a given name.
+_FREQUENT = 50
+_MORE_SURNAMES = frozenset("高马夏江祝易石龙任于田雷史钱方常梅苗柴闵温庄柳")
+_CLAUSE = re.compile(r"(?<=[，,。；;：:\s（(])[一-鿿]{2,4}(?=[，,。；;\s）)])")
+# A comma between cue and candidate asks for a better given name.
+_APART = 2.4
+# After these, or at the edge of a clause, only an unmistakable name counts.
+_ANYWHERE = re.compile(
+    r"(?:^|(?<=[，,。；;、！!？?\s（(：:“\"])|的|和|与|跟|由|让|找|请|替|帮|给|为|是|陪护|护工|收件人|联系人|申请人|监护人|寄给|转告|通知|感谢|谢谢|麻烦|随|同)"
+)
 _STRONG_BEFORE = re.compile(
-    r"(?:患者|病人|患儿|产妇|伤者|家属|我是|本人|这是|这位是|老伴|丈夫|妻子|爱人|老公|老婆|儿子|女儿|母亲|父亲|妈妈|爸爸|爷爷|奶奶|外公|外婆|弟弟|妹妹|哥哥|姐姐|孙子|孙女|女婿|儿媳|婆婆|公公|岳父|岳母|"
+    r"(?:(?:患者|病人|个人|用户)信息[:：]|患者|病人|患儿|产妇|伤者|家属|我是|舅舅|舅妈|姑姑|姑父|姑妈|姨妈|姨父|叔叔|婶婶|伯伯|姥姥|姥爷|侄子|侄女|外甥|表[哥弟姐妹]|堂[哥弟姐妹]|工友|战友|朋友|(?:投诉|反映|举报|预约|办理|领药|缴费|登记|求助|报案|当事|负责|经办|接待|申请|陪同|陪护|转介|推荐|随访)[人者]|今天|昨天|本人|这是|这位是|老伴|丈夫|妻子|爱人|老公|老婆|儿子|女儿|母亲|父亲|妈妈|爸爸|爷爷|奶奶|外公|外婆|弟弟|妹妹|哥哥|姐姐|孙子|孙女|女婿|儿媳|婆婆|公公|岳父|岳母|"
     r"同事|邻居|室友|病友|监护人|护工|受检者|家长|医生|大夫|医师|主任|教授|护士|护士长|联系人|村民|参保人|代诉)\s?[，,（(“\"：:是为]?\s?"
 )
 _RIGHT_CUE = re.compile(
@@ -102,8 +121,12 @@ class _Best:
 def name_spans(view: str) -> Iterator[Span]:
     """Names in one text; `view` has full-width Latin signs folded and the same length as the text."""
     yield from _labelled(view)
-    yield from _cued(view, _CALLED, 1.5)
-    yield from _cued(view, _STRONG_BEFORE, 2.4)
+    yield from _cued(view, _CALLED, 1.5, strict=False)
+    yield from _cued(view, _STRONG_BEFORE, 1.75)
+    yield from _cued(view, _KIN, 1.75)
+    yield from _cued(view, _CALLS, 1.75, strict=False)
+    yield from _unmistakable(view)
+    yield from _whole_clause(view)
     yield from _right_cued(view)
     yield from _titled(view)
     yield from _familiar(view)
@@ -120,7 +143,7 @@ def _labelled(view: str) -> Iterator[Span]:
             if latin is not None:
                 yield Span(SpanType.NAME, latin.start(), latin.end())
             continue
-        best = _best(view, at)
+        best = _best(view, at, strict=False)
         if best is not None and best.score >= (
             0.9 if "名" in found.group() or "签" in found.group() else 1.9
         ):
@@ -129,20 +152,50 @@ def _labelled(view: str) -> Iterator[Span]:
             yield Span(SpanType.NAME, at, run.end())
 
 
-def _cued(view: str, cue: re.Pattern[str], threshold: float) -> Iterator[Span]:
+def _cued(view: str, cue: re.Pattern[str], threshold: float, *, strict: bool = True) -> Iterator[Span]:
     for found in cue.finditer(view):
-        best = _best(view, found.end())
-        if best is not None and best.score >= threshold:
+        best = _best(view, found.end(), strict=strict)
+        apart = found.group().rstrip().endswith(("，", ",", "、"))
+        if best is not None and best.score >= (max(threshold, _APART) if apart else threshold):
             end = found.end() + best.length
             yield Span(SpanType.NAME, found.end(), end)
             yield from _listed(view, end)
+
+
+def _unmistakable(view: str) -> Iterator[Span]:
+    """Three signs at the edge of a clause: a frequent surname with a good given name, and no word in sight."""
+    for found in _ANYWHERE.finditer(view):
+        at = found.end()
+        name = view[at : at + 3]
+        plain = name[:1] in SURNAMES - FUNCTION_SURNAMES and name[:1] not in _BRAND_SIGNS
+        crossed = frequency(name[1:]) >= _FREQUENT and name[1:] not in _GIVEN_WORDS
+        if not plain or crossed or is_ordinary_word(name[:2]) or is_ordinary_word(view[at + 2 : at + 4]):
+            continue
+        if (_score(view, at, 3) or 0.0) >= 3.2:
+            yield Span(SpanType.NAME, at, at + 3)
+            yield from _listed(view, at + 3)
+
+
+def _whole_clause(view: str) -> Iterator[Span]:
+    """A clause that is nothing but a name, such as the one between two commas of a ward list."""
+    for found in _CLAUSE.finditer(view):
+        name = found.group()
+        size = 2 if name[:2] in COMPOUND_SURNAMES else 1
+        surname_fits = size == 2 or name[0] in FAMILIAR_SURNAMES | _MORE_SURNAMES
+        if not surname_fits or is_ordinary_word(name) or is_ordinary_word(name[:2]):
+            continue
+        if (
+            all(sign in GIVEN_SIGNS for sign in name[size:])
+            and (_score(view, found.start(), len(name)) or 0.0) >= 2.0
+        ):
+            yield Span(SpanType.NAME, *found.span())
 
 
 def _listed(view: str, at: int) -> Iterator[Span]:
     """The further names of a list that began with one: 王芳、李娜和张敏."""
     while at < len(view) and view[at] in "、和及与":
         best = _best(view, at + 1)
-        if best is None or best.score < 2.4:
+        if best is None or best.score < 2.0:
             return
         yield Span(SpanType.NAME, at + 1, at + 1 + best.length)
         at += 1 + best.length
@@ -214,6 +267,9 @@ def _surname_before(view: str, end: int, title: str) -> Iterator[Span]:
 def _familiar(view: str) -> Iterator[Span]:
     for found in _FAMILIAR.finditer(view):
         at = found.end()
+        if view[at : at + 2] in COMPOUND_SURNAMES:
+            yield Span(SpanType.NAME, at, at + 2, surname_only=True)
+            continue
         if (
             at >= len(view)
             or view[at] not in FAMILIAR_SURNAMES
@@ -257,13 +313,20 @@ def _is_cued(view: str, start: int, end: int) -> bool:
     )
 
 
-def _best(view: str, at: int) -> _Best | None:
-    scored = [_Best(length, score) for length in (3, 2, 4) if (score := _score(view, at, length)) is not None]
+def _best(view: str, at: int, *, strict: bool = True) -> _Best | None:
+    scored = [
+        _Best(length, score)
+        for length in (3, 2, 4)
+        if (score := _score(view, at, length, strict=strict)) is not None
+    ]
     return max(scored, key=lambda best: best.score, default=None)
 
 
-def _score(view: str, at: int, length: int) -> float | None:
-    """How much `view[at:at+length]` looks like a name; None when it cannot be one. 2 is a good given name."""
+def _score(view: str, at: int, length: int, *, strict: bool = True) -> float | None:
+    """How much `view[at:at+length]` looks like a name; None when it cannot be one. 2 is a good given name.
+
+    Behind a cue that only names follow (`strict` False) dictionary words and odd signs lower the score, no more.
+    """
     name = view[at : at + length]
     if len(name) < length or any(_HAN.match(sign) is None for sign in name):
         return None
@@ -273,24 +336,29 @@ def _score(view: str, at: int, length: int) -> float | None:
     given = name[size:]
     if size == 1 and (name[0] not in SURNAMES or length > 3):
         return None
-    if not given or len(given) > 2 or any(sign in NEVER_GIVEN for sign in given):
+    odd = sum(sign in NEVER_GIVEN for sign in given)
+    if not given or len(given) > 2 or (odd and (strict or odd == len(given))):
         return None
-    if name in _STOP_WORDS or name[:2] in _STOP_WORDS or (length == 3 and is_ordinary_word(name)):
+    if name in _STOP_WORDS or name[:2] in _STOP_WORDS or (strict and length == 3 and is_ordinary_word(name)):
         return None
     score = sum(1.0 if sign in GIVEN_SIGNS else 0.3 for sign in given)
-    score += 1.0 if size == 2 else 0.0
+    score += (1.0 if size == 2 else 0.0) - 0.9 * odd
+    score -= 1.0 if given[-1] in _VERBS else 0.0
     after = view[at + length : at + length + 4]
     ends = not after or _HAN.match(after[0]) is None or _AFTER.match(after) is not None
     score += 1.5 if ends else -0.4
+    good = length == 3 and all(sign in GIVEN_SIGNS for sign in given)
     if size == 1 and is_ordinary_word(name[:2]):
-        score -= 2.0
-    if length == 3 and is_ordinary_word(name[1:]) and given not in _GIVEN_WORDS:
+        score -= 0.5 if good else 2.0
+    if length == 3 and frequency(name[1:]) >= _FREQUENT and given not in _GIVEN_WORDS:
         score -= 0.3
     if name[0] in FUNCTION_SURNAMES and size == 1:
-        score -= 2.0
+        score -= 1.0 if not strict or (good and name[0] in NAMELIKE_FUNCTION_SURNAMES) else 2.0
     return score
 
 
+# Signs that end a name and begin the next word just as well: the shorter name is the better guess.
+_VERBS = frozenset("来去到以及则同向对打做吃住给")
 # Given names that are dictionary words too and do not count against a candidate.
 _GIVEN_WORDS = frozenset(
     listed(
