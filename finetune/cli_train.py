@@ -67,7 +67,9 @@ def distil(
     target: Path,
     base_url: Annotated[str, typer.Option(help="OpenAI-compatible endpoint, such as http://host:8000/v1")],
     model: Annotated[str, typer.Option(help="the teacher's name there")],
-    api_key_env: Annotated[str, typer.Option(help="environment variable that holds the key")] = "OPENAI_API_KEY",
+    api_key_env: Annotated[
+        str, typer.Option(help="environment variable that holds the key")
+    ] = "OPENAI_API_KEY",
     max_tokens: int = 1024,
     limit: int | None = None,
 ) -> None:
@@ -75,7 +77,9 @@ def distil(
     from finetune.training.distil import distil as ask_all
 
     with reported():
-        count = ask_all(source, target, client_for(base_url, api_key_env), model, max_tokens=max_tokens, limit=limit)
+        count = ask_all(
+            source, target, client_for(base_url, api_key_env), model, max_tokens=max_tokens, limit=limit
+        )
         typer.echo(f"{count} new answers in {target}; a person must approve each before it can be trained on")
 
 
@@ -100,7 +104,9 @@ def merge(
         from finetune.merge import merge as run_merge
 
         done = run_merge(base, adapter, out, dtype=dtype)
-        typer.echo(f"{done.folder}: largest logit difference {done.difference:.2e} (largest logit {done.scale:.3g})")
+        typer.echo(
+            f"{done.folder}: largest logit difference {done.difference:.2e} (largest logit {done.scale:.3g})"
+        )
         if gguf is not None:
             typer.echo(str(to_gguf(out, gguf)))
 
@@ -125,7 +131,9 @@ def publish(
     adapter: Path,
     name: Annotated[str, typer.Option(help="<department>-v<N>; never used twice")],
     service: Annotated[str, typer.Option(help="address of the service")] = "http://127.0.0.1:8000",
-    token_env: Annotated[str, typer.Option(help="environment variable with an operator's token")] = "ANXIN_TOKEN",
+    token_env: Annotated[
+        str, typer.Option(help="environment variable with an operator's token")
+    ] = "ANXIN_TOKEN",
     served_path: Annotated[str | None, typer.Option(help="the folder as the model server sees it")] = None,
 ) -> None:
     """Register an exported adapter with the service; loading and activating it happens there."""

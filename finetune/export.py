@@ -20,7 +20,9 @@ CARRIED = ("adapter_config.json", "adapter_model.safetensors", "anxin.json")
 CONVERTERS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf.py", "llama-convert-hf-to-gguf")
 
 
-def export(adapter: Path, out: Path, *, version: str, evaluation: Path | None = None, licence: str = "") -> Path:
+def export(
+    adapter: Path, out: Path, *, version: str, evaluation: Path | None = None, licence: str = ""
+) -> Path:
     """Copy a finished adapter to `out` as `<department>-v<N>` is published: weights, metadata, card, figures.
 
     Raises:
@@ -66,7 +68,10 @@ def card(metadata: Mapping[str, Any], run: Mapping[str, Any], figures: Mapping[s
     demo = bool(metadata.get("demo"))
     parts = [f"# {metadata['version']}", ""]
     if demo:
-        parts += ["> Trained on demonstration records that no person approved. For development only: the service's", ""]
+        parts += [
+            "> Trained on demonstration records that no person approved. For development only: the service's",
+            "",
+        ]
         parts[-2] += " registry refuses to activate it elsewhere."
     parts += [
         f"LoRA adapter for `{metadata['base']}` (fingerprint `{metadata['base_fingerprint']}`).",
@@ -78,7 +83,9 @@ def card(metadata: Mapping[str, Any], run: Mapping[str, Any], figures: Mapping[s
         "",
         "## Data",
         *(f"- `{name}` sha256 `{value}`" for name, value in sorted(metadata.get("data", {}).items())),
-        "" if demo else "Every AI-generated record was approved by a named person before training; the gate has no override.",
+        ""
+        if demo
+        else "Every AI-generated record was approved by a named person before training; the gate has no override.",
         "",
         "## Training",
         f"{metadata['objective']} with {metadata['method']}, rank {metadata['rank']}, code `{metadata['code']}`.",
@@ -88,7 +95,10 @@ def card(metadata: Mapping[str, Any], run: Mapping[str, Any], figures: Mapping[s
         *_figure_lines(figures),
         "",
         "## Licence",
-        str(metadata.get("licence") or "As the base model's licence and the data's owners allow; none was given at export."),
+        str(
+            metadata.get("licence")
+            or "As the base model's licence and the data's owners allow; none was given at export."
+        ),
         "",
     ]
     return "\n".join(parts)
@@ -104,11 +114,16 @@ def _run_lines(run: Mapping[str, Any]) -> list[str]:
 def _figure_lines(figures: Mapping[str, Any] | None) -> list[str]:
     if figures is None:
         return ["Not evaluated."]
-    lines = [f"- {name}: {value['score']:.1f} (95 % CI {value['low']:.1f}-{value['high']:.1f})"
-             for name, value in figures["dimensions"].items()]
+    lines = [
+        f"- {name}: {value['score']:.1f} (95 % CI {value['low']:.1f}-{value['high']:.1f})"
+        for name, value in figures["dimensions"].items()
+    ]
     total, gate = figures["total"], figures["gate"]
     lines.append(f"- total: {total['score']:.1f} (95 % CI {total['low']:.1f}-{total['high']:.1f})")
-    return [*lines, f"- release gate: {'passed' if gate['passed'] else 'not passed: ' + '; '.join(gate['reasons'])}"]
+    return [
+        *lines,
+        f"- release gate: {'passed' if gate['passed'] else 'not passed: ' + '; '.join(gate['reasons'])}",
+    ]
 
 
 def to_gguf(merged: Path, out: Path, *, quantisation: str = "q8_0") -> Path:

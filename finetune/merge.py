@@ -57,7 +57,9 @@ def merge(base: str, adapter: Path, out: Path, *, dtype: str = "bfloat16", toler
     difference = max(float((left - right).abs().max()) for left, right in zip(before, after, strict=True))
     scale = max(float(values.abs().max()) for values in before)
     if not difference <= tolerance * scale:
-        raise MergeFailed(f"logits differ by {difference:.3g} (largest logit {scale:.3g}); nothing was written")
+        raise MergeFailed(
+            f"logits differ by {difference:.3g} (largest logit {scale:.3g}); nothing was written"
+        )
     _write(merged, tokenizer, adapter, out, dtype)
     return Merged(out, difference, scale)
 

@@ -50,7 +50,13 @@ def ask(client: httpx.Client, model: str, messages: Sequence[Mapping[str, str]],
 
 
 def distil(
-    source: Path, target: Path, client: httpx.Client, model: str, *, max_tokens: int = 1024, limit: int | None = None
+    source: Path,
+    target: Path,
+    client: httpx.Client,
+    model: str,
+    *,
+    max_tokens: int = 1024,
+    limit: int | None = None,
 ) -> int:
     """Let the teacher answer the questions of `source`; the number of new records appended to `target`.
 

@@ -20,6 +20,7 @@ from finetune.training.model import check_base, read_metadata
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)$")
 
+
 class NumbersGuard(TrainerCallback):  # type: ignore[misc]
     """Stops before a broken step is saved: a loss that is no number, or a gradient norm out of bounds twice."""
 
@@ -27,7 +28,9 @@ class NumbersGuard(TrainerCallback):  # type: ignore[misc]
         self._largest = largest_norm
         self._over = 0
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any
+    ) -> None:
         """Raises TrainingFailed."""
         values = dict(logs) if logs is not None else {}
         for name in ("loss", "eval_loss"):
@@ -42,11 +45,13 @@ class NumbersGuard(TrainerCallback):  # type: ignore[misc]
         if not math.isfinite(float(norm)) or self._over >= 2:
             raise TrainingFailed(_advice(f"the gradient norm is {norm} at step {state.global_step}"))
 
+
 def _advice(what: str) -> str:
     return (
         f"{what}; the run was stopped before this step was saved. Lower the learning rate, look at the records of "
         "this step, and start again: it goes on from the last checkpoint."
     )
+
 
 class WholeCheckpoints(TrainerCallback):  # type: ignore[misc]
     """Marks a checkpoint as whole, by writing `anxin.json` into it after everything else."""
@@ -61,6 +66,7 @@ class WholeCheckpoints(TrainerCallback):  # type: ignore[misc]
         temporary = folder / "anxin.json.part"
         temporary.write_text(json.dumps(self._metadata, ensure_ascii=False, indent=2), encoding="utf-8")
         temporary.replace(folder / "anxin.json")
+
 
 def checkpoint_to_resume(folder: Path, metadata: Mapping[str, Any], *, resume: bool) -> Path | None:
     """The newest whole checkpoint of this very run under `folder`, or None to start anew.
@@ -89,15 +95,18 @@ def checkpoint_to_resume(folder: Path, metadata: Mapping[str, Any], *, resume: b
     _remove_broken(found)
     return newest
 
+
 def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
     if not folder.is_dir():
         return []
     matches = ((path, _CHECKPOINT.search(path.name)) for path in folder.iterdir() if path.is_dir())
     return [(int(match.group(1)), path) for path, match in matches if match is not None]
 
+
 def _remove_broken(found: list[tuple[int, Path]]) -> None:
     for _, path in found:
         if not (path / "anxin.json").exists():
             shutil.rmtree(path)
+
 
 __all__ = ["BaseMismatch", "NumbersGuard", "WholeCheckpoints", "checkpoint_to_resume"]

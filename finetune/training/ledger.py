@@ -20,7 +20,15 @@ from finetune.training.config import TrainSettings
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 # Settings that say where and how to run, not what is learnt: a resumed run may change them.
-PLACES = {"output_dir", "resume", "report_to", "save_total_limit", "memory_limit_gib", "data_path", "eval_path"}
+PLACES = {
+    "output_dir",
+    "resume",
+    "report_to",
+    "save_total_limit",
+    "memory_limit_gib",
+    "data_path",
+    "eval_path",
+}
 PLACES |= {"replay_path", "model_name_or_path"}
 
 

@@ -111,7 +111,13 @@ def _pairs(
 
 
 def _trainer(
-    settings: TrainSettings, model: Any, tokenizer: Any, pairs: list[Pair], evaluation: list[Pair], *, on_gpu: bool
+    settings: TrainSettings,
+    model: Any,
+    tokenizer: Any,
+    pairs: list[Pair],
+    evaluation: list[Pair],
+    *,
+    on_gpu: bool,
 ) -> Any:
     from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 

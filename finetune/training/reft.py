@@ -40,7 +40,9 @@ def train_reft(settings: TrainSettings) -> Path:
     checkpoint_to_resume(settings.output_dir, metadata, resume=False)
     _, on_gpu = runs.memory_plan(settings, config)
     with runs.translated(settings):
-        base = load_base(settings.model_copy(update={"method": Method.LORA}), bf16=sft.bf16(settings, on_gpu=on_gpu))
+        base = load_base(
+            settings.model_copy(update={"method": Method.LORA}), bf16=sft.bf16(settings, on_gpu=on_gpu)
+        )
         model = _with_interventions(pyreft, base, settings, config)
         trainer = _trainer(pyreft, model, tokenizer, settings, examples.encoded, on_gpu=on_gpu)
         result = trainer.train()
@@ -82,12 +84,20 @@ def _with_interventions(pyreft: Any, base: Any, settings: TrainSettings, config:
 
 
 def _trainer(
-    pyreft: Any, model: Any, tokenizer: Any, settings: TrainSettings, examples: Sequence[Encoded], *, on_gpu: bool
+    pyreft: Any,
+    model: Any,
+    tokenizer: Any,
+    settings: TrainSettings,
+    examples: Sequence[Encoded],
+    *,
+    on_gpu: bool,
 ) -> Any:
     from datasets import Dataset
     from transformers import DataCollatorForSeq2Seq, TrainingArguments
 
-    arguments = sft.common_arguments(settings, sft.steps_of(settings, len(examples)), evaluates=False, on_gpu=on_gpu)
+    arguments = sft.common_arguments(
+        settings, sft.steps_of(settings, len(examples)), evaluates=False, on_gpu=on_gpu
+    )
     arguments |= {
         "per_device_train_batch_size": settings.per_device_train_batch_size,
         "gradient_accumulation_steps": settings.gradient_accumulation_steps,

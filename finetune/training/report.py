@@ -25,7 +25,9 @@ def page(title: str, body: str) -> str:
 
 
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str] = ()) -> str:
-    top = "<tr>" + "".join(f"<th>{html.escape(str(cell))}</th>" for cell in header) + "</tr>" if header else ""
+    top = (
+        "<tr>" + "".join(f"<th>{html.escape(str(cell))}</th>" for cell in header) + "</tr>" if header else ""
+    )
     lines = ["<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows]
     return f"<table>{top}{''.join(lines)}</table>"
 
@@ -54,7 +56,9 @@ def plot_curves(history: Sequence[Mapping[str, Any]], folder: Path) -> list[Path
         for key, label in series:
             points = [(row["step"], row[key]) for row in history if key in row]
             if points:
-                axes.plot(*zip(*points, strict=True), label=label, marker="o" if len(points) < 30 else None, ms=3)
+                axes.plot(
+                    *zip(*points, strict=True), label=label, marker="o" if len(points) < 30 else None, ms=3
+                )
         axes.set_xlabel("optimizer step")
         axes.legend()
         axes.grid(alpha=0.3)
@@ -70,9 +74,17 @@ def write_report(folder: Path, run: Mapping[str, Any]) -> Path:
     pictures = plot_curves(run["history"], folder)
     body = "".join(image(path, path.stem.replace("_", " ")) for path in pictures)
     if run.get("demo"):
-        body = '<p class="bad">Trained on demonstration records that no person approved: for development only.</p>' + body
-    facts = [(key, run[key]) for key in ("base", "objective", "method", "steps", "examples", "tokens", "duration_s")]
-    facts += [(key, run.get(key)) for key in ("energy_j", "train_loss", "best_eval_loss", "code", "started_at")]
+        body = (
+            '<p class="bad">Trained on demonstration records that no person approved: for development only.</p>'
+            + body
+        )
+    facts = [
+        (key, run[key])
+        for key in ("base", "objective", "method", "steps", "examples", "tokens", "duration_s")
+    ]
+    facts += [
+        (key, run.get(key)) for key in ("energy_j", "train_loss", "best_eval_loss", "code", "started_at")
+    ]
     body += "<h2>Run</h2>" + table([(key, "not read" if value is None else value) for key, value in facts])
     body += "<h2>Settings</h2>" + table(sorted(run["settings"].items()))
     body += "<h2>Data (SHA-256)</h2>" + table(sorted(run["data"].items()))

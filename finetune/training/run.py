@@ -1,6 +1,6 @@
 """One training run from settings to a finished adapter with its record; the only module that knows the order.
 
-    records -> gate -> tokens -> memory plan -> model -> trainer -> (resume) train -> save -> run.json, report.html
+records -> gate -> tokens -> memory plan -> model -> trainer -> (resume) train -> save -> run.json, report.html
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import math
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -158,7 +157,9 @@ def save(settings: TrainSettings, trainer: Any, tokenizer: Any, metadata: Mappin
     for leftover in ("training_args.bin", "README.md"):
         (part / leftover).unlink(missing_ok=True)
     tokenizer.save_pretrained(part)
-    (part / "anxin.json").write_text(json.dumps(dict(metadata), ensure_ascii=False, indent=2), encoding="utf-8")
+    (part / "anxin.json").write_text(
+        json.dumps(dict(metadata), ensure_ascii=False, indent=2), encoding="utf-8"
+    )
     part.replace(folder)
     return folder
 
@@ -169,7 +170,10 @@ def describe(
     history = list(trainer.state.log_history)
     losses = [row["eval_loss"] for row in history if "eval_loss" in row]
     return {
-        **{key: metadata[key] for key in ("base", "base_fingerprint", "objective", "method", "demo", "data", "code")},
+        **{
+            key: metadata[key]
+            for key in ("base", "base_fingerprint", "objective", "method", "demo", "data", "code")
+        },
         "department": settings.department,
         "settings": settings.model_dump(mode="json"),
         "settings_hash": metadata["settings_hash"],
@@ -215,7 +219,9 @@ def translated(settings: TrainSettings) -> Iterator[None]:
         raise
     except RuntimeError as error:
         # safetensors and torch.save report a full disk in their own words
-        if any(words in str(error) for words in ("No space left", "PytorchStreamWriter failed", "os error 28")):
+        if any(
+            words in str(error) for words in ("No space left", "PytorchStreamWriter failed", "os error 28")
+        ):
             raise TrainingFailed(_full(settings)) from error
         raise
 
@@ -225,5 +231,3 @@ def _full(settings: TrainSettings) -> str:
         f"the disk of {settings.output_dir} is full. Free some room and start again: it goes on from the last whole "
         "checkpoint; finished files were not touched."
     )
-
-

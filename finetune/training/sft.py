@@ -38,7 +38,9 @@ def steps_of(settings: TrainSettings, examples: int) -> Steps:
     return Steps(total, evaluate, math.ceil(save / evaluate) * evaluate)
 
 
-def common_arguments(settings: TrainSettings, steps: Steps, *, evaluates: bool, on_gpu: bool) -> dict[str, Any]:
+def common_arguments(
+    settings: TrainSettings, steps: Steps, *, evaluates: bool, on_gpu: bool
+) -> dict[str, Any]:
     """The part of the trainer's arguments that all objectives share."""
     return {
         "output_dir": str(settings.output_dir),
@@ -91,7 +93,10 @@ def callbacks(settings: TrainSettings, *, evaluates: bool) -> list[Any]:
 def rows(examples: Sequence[Encoded]) -> Any:
     from datasets import Dataset
 
-    columns = {"input_ids": [list(e.input_ids) for e in examples], "labels": [list(e.labels) for e in examples]}
+    columns = {
+        "input_ids": [list(e.input_ids) for e in examples],
+        "labels": [list(e.labels) for e in examples],
+    }
     return Dataset.from_dict(columns)
 
 

@@ -21,7 +21,9 @@ class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
     kl_weight: float = 0.0
     tokens_seen: int = 0
 
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
         """One optimizer step's examples: every pass adds its share of the mean over all answer tokens."""
         model.train()
         inputs = self._prepare_inputs(inputs)
@@ -68,7 +70,10 @@ class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
                 items += count_learnt(one)
         model.train()
         loss = float(summed / items.clamp(min=1))
-        metrics = {f"{metric_key_prefix}_loss": loss, f"{metric_key_prefix}_runtime": time.perf_counter() - started}
+        metrics = {
+            f"{metric_key_prefix}_loss": loss,
+            f"{metric_key_prefix}_runtime": time.perf_counter() - started,
+        }
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
