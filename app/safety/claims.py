@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from app.safety.claims_numbers import Dim, Quantity
+from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity
 from app.safety.claims_support import RELATED_CONTENT, Embed, similar, support
 from app.safety.claims_text import Name, Reading, containment, contradicts, read, sentences
 from app.safety.interactions import MedicalTerms
@@ -35,8 +35,9 @@ _ASSERTS = re.compile(
 _SAFE_ADVICE = re.compile(
     r"(?:不要|切勿|请勿|勿|别|不能|不可|不应|不宜|避免|不建议|严禁|禁止|切忌|不得)[^,;。!?]{0,8}(?:自行|随意|擅自|私自|自己|随便|盲目|突然|轻易|停|加|减|换|改|乱|滥|漏)|遵医嘱|按医嘱|医嘱|按时(?:服|吃|用)|规律(?:服|用)|坚持(?:服|用|吃)"
 )
-_DENIES_KNOWING = re.compile(r"(?:资料|信息|依据|证据|文献)[^,;。!?]{0,10}(?:没有|未|不足|有限|查不到|缺乏)|没有(?:查到|找到|相关)|无法(?:确定|判断|回答|给出|提供)|不(?:确定|清楚|了解|能确定|能判断)")
+_DENIES_KNOWING = re.compile(r"(?:资料|信息|依据|证据|文献)[^,;。!?]{0,10}(?:没有|未|不足|有限|查不到|缺乏)|没有(?:查到|找到|相关)|(?:没有|缺乏|尚无|无)[^,;。!?]{0,8}(?:证据|依据|研究)|无法(?:确定|判断|回答|给出|提供)|不(?:确定|清楚|了解|能确定|能判断)")
 _TREATMENT = re.compile(r"溶栓|取栓|服|吃|药|疗程|间隔|剂量|打针|有效|治疗|手术|使用")
+_DIRECTS = re.compile(r"可以|能|建议|应|就|每|即可|够|推荐|请|通常|一般")
 _ECHO_WITH_CARE = frozenset({Dim.TIME, Dim.PERCENT})
 _GENERIC = frozenset({"抗生素", "抗菌药", "抗菌药物", "消炎药", "消炎药片", "消炎针", "疫苗", "减肥药", "避孕药", "激素"})
 _READINGS = frozenset(
@@ -129,12 +130,22 @@ class Claims:
         care = view.cares
         return tuple(number for number in claim.numbers if not self._free(number, claim, care))
 
+    @staticmethod
+    def _forbidden(number: Quantity, claim: Reading) -> bool:
+        """True for a number in advice against something (不建议自己加到两片)."""
+        left = max(claim.text.rfind(mark, 0, number.start) for mark in ",;:。!?") + 1
+        return bool(_SAFE_ADVICE.search(claim.text[left : number.end]))
+
     def _free(self, number: Quantity, claim: Reading, care: bool) -> bool:
         """True for a number that states nothing new: the user's own reading, or when to see the doctor."""
         if care and number.dim in {Dim.TIME, Dim.FREQUENCY, Dim.TIMES}:
             return True
         if number.dim in {Dim.TIMES, Dim.SCORE} and number.low <= 3:
             return True
+        if self._forbidden(number, claim):
+            return True
+        if number.dim in DOSE_DIMS and not _DIRECTS.search(claim.text):
+            return any(_echoes(number, said) for reading in self._said for said in reading.numbers)
         if number.dim in _READINGS and (number.dim not in _ECHO_WITH_CARE or not _TREATMENT.search(claim.text)):
             return any(_echoes(number, said) for reading in self._said for said in reading.numbers)
         return False

@@ -99,7 +99,8 @@ def _owner(quantity: Quantity, reading: Reading) -> str | None:
 
 def _names_supported(claim: Reading, passage: Reading, assumed: frozenset[str]) -> bool:
     missing = [name for name in claim.names if not _named(name.key, name.surface, passage)]
-    missing = [name for name in missing if name.key not in assumed or passage.names]
+    if missing and all(name.key in assumed for name in missing):
+        return len(missing) < len(claim.names) or not passage.names
     return not missing
 
 

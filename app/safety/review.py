@@ -12,6 +12,7 @@ from pathlib import Path
 
 from app.safety.claims import ClaimChecker
 from app.safety.interactions import CombinationChecker, MedicalTerms, ReviewedTerms
+from app.safety.review_detector import Detector
 from app.safety.review_rules import RuleSet
 from app.safety.review_session import Parts, Session
 from app.safety.review_wording import Wording
@@ -58,6 +59,7 @@ class SafetyReviewer:
         parts = Parts(
             rules=rules,
             wording=Wording.load(home),
+            detector=Detector.load(home),
             combinations=CombinationChecker(terms, rules.lexicon),
             claims=ClaimChecker(terms, rules.lexicon, embed=embed, cite_missing=cite_missing),
             triage=triage,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -133,6 +133,7 @@ class RuleSet:
         self.lexicon = lexicon
         self.rules = rules
         self.version = version
+        self._stand_ins = {rule.code: replace(rule, id=f"{rule.code}.likeness") for rule in reversed(rules)}
 
     @classmethod
     def load(cls, folder: Path) -> RuleSet:
@@ -142,6 +143,10 @@ class RuleSet:
             raise FileNotFoundError(f"no {RULE_GLOB} in {folder}")
         rules = tuple(_compile(lexicon, file, rule) for file in files for rule in file.rules)
         return cls(lexicon, rules, max(file.review_date for file in files))
+
+    def stand_in(self, code: ViolationCode) -> Rule | None:
+        """Return a rule that lends its action, wording and audience to a finding of the detector."""
+        return self._stand_ins.get(code)
 
     def check(self, view: View, around: Surroundings) -> Iterator[Found]:
         """Yield each rule that the sentence breaks; a pure question breaks none."""

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 
 from app.safety.claims import ClaimChecker, Claims, cited_numbers
 from app.safety.interactions import CombinationChecker, Combinations
+from app.safety.review_detector import Detector
 from app.safety.review_rules import Action, Found, RuleSet, Surroundings
 from app.safety.review_text import View, fold
 from app.safety.review_wording import Wording
 from app.safety.sentences import SentenceBuffer
-from app.safety.types import Level, ReviewContext, ReviewResult, Triage, Verdict, Violation, ViolationCode
+from app.safety.types import Audience, Level, ReviewContext, ReviewResult, Triage, Verdict, Violation, ViolationCode
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Parts:
 
     rules: RuleSet
     wording: Wording
+    detector: Detector
     combinations: CombinationChecker
     claims: ClaimChecker
     triage: Triage | None
@@ -174,6 +176,7 @@ class Session:
             return judged
         self._sentences += 1
         judged.found = [found for found in self._parts.rules.check(view, self._surroundings) if not self._excused(found, view)]
+        self._check_likeness(judged)
         self._check_prompt(judged)
         self._check_emergency(judged)
         self._check_combination(judged)
@@ -200,6 +203,7 @@ class Session:
             self._add(judged, found.rule.code, found.rule.id, found.rule.wording, found.rule.action)
         if judged.violations:
             self._faulty += 1
+            self._add_claim_codes(judged)
         elif _SUBSTANCE.search(judged.raw):
             self._check_claims(judged)
         self._violations.extend(judged.violations)
@@ -231,18 +235,19 @@ class Session:
 
     def _show_through_emergency(self, text: str, judged: Judged) -> None:
         """In an emergency nothing is shown before a sentence that sends the reader to help."""
-        if not self._urgent or self._sent:
+        if not self._must_send or self._sent:
             self._show(text)
             return
         self._kept_back.append(text)
-        if judged.view.sends and not judged.violations and not delayed(judged.view):
+        helped = judged.view.sends or (self._crisis and _CRISIS_LINE.search(judged.view.folded) is not None)
+        if helped and not judged.violations and not delayed(judged.view):
             self._sent = True
             self._show("".join(self._kept_back))
             self._kept_back.clear()
 
     def _end(self) -> None:
         """Check the answer as a whole: emergency sent, dangerous pair warned of, enough left to be useful."""
-        if self._urgent and not self._sent:
+        if self._must_send and not self._sent:
             self._add_emergency()
             return
         warning = self._missing_warning()
@@ -267,6 +272,22 @@ class Session:
             return True
         return "care_near" in found.rule.unless and self._cared
 
+    def _check_likeness(self, judged: Judged) -> None:
+        """Ask the trained detector about a sentence that broke no rule and is not quoted from the evidence."""
+        detector, rules = self._parts.detector, self._parts.rules
+        if judged.found or self._rejecting_list or self._evidence.quotes(judged.view):
+            return
+        suspicion = detector.suspects(judged.view)
+        if suspicion is None:
+            return
+        rule = rules.stand_in(suspicion.code)
+        if rule is None or self._context.audience not in rule.audience:
+            return
+        held = frozenset({"cares"}) if suspicion.code is ViolationCode.FALSE_REASSURANCE else frozenset()
+        found = Found(rule, held | (frozenset({"refuted"}) if judged.view.reported else frozenset()))
+        if not (held and (self._cared or judged.view.cares)):
+            judged.found.append(found)
+
     def _check_prompt(self, judged: Judged) -> None:
         text = judged.view.folded
         if any(_repeats(text, prompt) for prompt in self._folded_prompts):
@@ -274,7 +295,8 @@ class Session:
 
     def _check_emergency(self, judged: Judged) -> None:
         """In an emergency no sentence may advise to wait."""
-        if self._urgent and judged.view.waits and not judged.view.sends and not judged.view.question:
+        view = judged.view
+        if self._urgent and self._patient and view.waits and not view.sends and not view.question:
             self._add(judged, ViolationCode.MISSED_EMERGENCY, "missed_emergency.wait", "", Action.BLOCK)
 
     def _check_combination(self, judged: Judged) -> None:
@@ -283,6 +305,12 @@ class Session:
             self._found_pair = True
             wording = self._parts.combinations.warning(finding, self._parts.wording)
             self._add(judged, ViolationCode.CONTRAINDICATED_COMBINATION, finding.rule, wording, Action.REPLACE)
+
+    def _add_claim_codes(self, judged: Judged) -> None:
+        """Name what the evidence says too when only the likeness to unsafe sentences gave this one away."""
+        if all(violation.rule.endswith(".likeness") for violation in judged.violations):
+            outcome = self._evidence.check(judged.view)
+            judged.violations.extend(Violation(code, judged.raw.strip(), rule) for code, rule in outcome.violations)
 
     def _check_claims(self, judged: Judged) -> None:
         outcome = self._evidence.check(judged.view)
@@ -330,6 +358,15 @@ class Session:
         return self._context.triage.level is Level.EMERGENCY
 
     @property
+    def _patient(self) -> bool:
+        return self._context.audience is Audience.PATIENT
+
+    @property
+    def _must_send(self) -> bool:
+        """A patient in an emergency must be sent to help; a clinician is the help."""
+        return self._urgent and self._patient
+
+    @property
     def _crisis(self) -> bool:
         return (self._context.triage.category or "") in CRISIS_CATEGORIES
 
@@ -361,6 +398,7 @@ class Session:
         return tuple(fold(prompt) for prompt in self._parts.prompts)
 
 
+_CRISIS_LINE = re.compile(r"12356|心理援助|危机干预")
 _WORSE = re.compile(
     r"(?:如果|若|如|一旦|要是|万一|等|还|仍)[^。!?]{0,24}(?:加重|不缓解|没缓解|无缓解|不见好|没好|不好转|不退|更厉害|严重了|不行)"
     r"[^。!?]{0,16}$"

@@ -1,0 +1,116 @@
+"""A second opinion on a sentence: a linear model over character n-grams of masked text and the cues around them.
+
+Owns the features, the stored weights and the score. It catches wordings that no rule of `codes/code_*.yaml` knows;
+rules stay the first word and name their reason. Training is `review_train.py`; labelled sentences are in
+`codes/sentences.jsonl`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.safety.review_text import Lexicon, View
+from app.safety.types import ViolationCode
+
+DETECTOR_FILE = "detector.npz"
+MAX_NGRAM = 4
+CUES = ("hedged", "refuted", "cares", "sends", "reported", "question", "waits", "forbids_self")
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_FORBIDS_SELF = re.compile(
+    r"(?:不要|不能|不可|切勿|请勿|勿|别|不应|不得|不宜|切忌|避免|不建议|禁止|千万别)[^,;。!?]{0,6}(?:自行|擅自|随意|私自|自己|随便|突然|轻易|盲目|因为|因|以为)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """How sure the model is that the sentence is unsafe (logit), and the code it resembles most."""
+
+    score: float
+    code: ViolationCode
+
+
+def features(view: View) -> list[str]:
+    """Return the distinct features of a sentence: character n-grams of masked text, numbers as 0, and its cues."""
+    text = "^" + _NUMBER.sub("0", view.masked) + "$"
+    grams = {text[at : at + size] for size in range(1, MAX_NGRAM + 1) for at in range(len(text) - size + 1)}
+    end = len(view.masked)
+    cues = {
+        "hedged": view.hedged(0, end),
+        "refuted": view.refuted(0, end),
+        "cares": view.cares,
+        "sends": view.sends,
+        "reported": view.reported,
+        "question": view.question,
+        "waits": view.waits,
+        "forbids_self": bool(_FORBIDS_SELF.search(view.masked)),
+    }
+    return sorted(grams) + [f"cue:{name}" for name in CUES if cues[name]]
+
+
+def lexicon_hash(path: Path) -> str:
+    """Identify the lexicon that the weights were trained with: another masking needs other weights."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+class Detector:
+    """The loaded weights. `threshold` is the logit above which a sentence counts as unsafe."""
+
+    def __init__(
+        self,
+        vocabulary: dict[str, int],
+        weights: NDArray[np.float32],
+        code_weights: NDArray[np.float32],
+        codes: tuple[ViolationCode, ...],
+        bias: float,
+        threshold: float,
+        trained_with: str,
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._weights = weights
+        self._code_weights = code_weights
+        self._codes = codes
+        self._bias = bias
+        self.threshold = threshold
+        self.trained_with = trained_with
+
+    @classmethod
+    def load(cls, folder: Path) -> Detector:
+        """Raises `OSError` or `KeyError` when the file is missing or not a detector."""
+        with np.load(folder / DETECTOR_FILE, allow_pickle=False) as data:
+            grams = str(data["grams"]).split("\n")
+            return cls(
+                {gram: index for index, gram in enumerate(grams)},
+                data["weights"].astype(np.float32),
+                data["code_weights"].astype(np.float32),
+                tuple(ViolationCode(name) for name in str(data["codes"]).split("\n")),
+                float(data["bias"]),
+                float(data["threshold"]),
+                str(data["trained_with"]),
+            )
+
+    def judge(self, view: View) -> Suspicion:
+        """Score one sentence; the mean weight of its known features scaled by the root of their number."""
+        found = [self._vocabulary[name] for name in features(view) if name in self._vocabulary]
+        if not found:
+            return Suspicion(self._bias, self._codes[0])
+        scale = 1.0 / np.sqrt(len(found))
+        score = float(self._weights[found].sum() * scale) + self._bias
+        likeness = self._code_weights[found].sum(axis=0)
+        return Suspicion(score, self._codes[int(likeness.argmax())])
+
+    def suspects(self, view: View) -> Suspicion | None:
+        """Return the suspicion when it passes the threshold and the sentence is neither question nor hedged nor refuted."""
+        if view.question or len(view.masked) < 5:
+            return None
+        suspicion = self.judge(view)
+        if suspicion.score <= self.threshold:
+            return None
+        end = len(view.masked)
+        return None if view.refuted(0, end) or view.hedged(0, end) else suspicion
