@@ -14,7 +14,9 @@ from app.errors import AnxinError
 from app.settings import Settings, load_settings
 from app.users.roles import Role
 
-app = typer.Typer(help="安心: a health question-and-answer service.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="安心: a health question-and-answer service.", no_args_is_help=True, add_completion=False
+)
 staff_app = typer.Typer(help="Staff accounts and their tokens.", no_args_is_help=True)
 app.add_typer(staff_app, name="staff")
 console = Console()
@@ -46,14 +48,19 @@ def migrate() -> None:
 def serve(
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
-    workers: Annotated[int, typer.Option(help="processes; more than 1 needs servers for Milvus and database")] = 1,
+    workers: Annotated[
+        int, typer.Option(help="processes; more than 1 needs servers for Milvus and database")
+    ] = 1,
 ) -> None:
     """Runs the service. In development it first migrates the database and builds a missing index."""
     from app.serving import serve as run_server
 
     settings = load_settings()
     chosen = settings.model_copy(
-        update={"host": settings.host if host is None else host, "port": settings.port if port is None else port}
+        update={
+            "host": settings.host if host is None else host,
+            "port": settings.port if port is None else port,
+        }
     )
     run_server(chosen, workers=workers, console=console)
 
@@ -80,7 +87,10 @@ def staff_add(
     name: str,
     role: Annotated[Role, typer.Option(help="clinician, editor or operator")],
     password: Annotated[
-        str | None, typer.Option(help="for POST /auth/staff; without it only printed tokens work", envvar="ANXIN_STAFF_PASSWORD")
+        str | None,
+        typer.Option(
+            help="for POST /auth/staff; without it only printed tokens work", envvar="ANXIN_STAFF_PASSWORD"
+        ),
     ] = None,
 ) -> None:
     """Creates a staff account."""

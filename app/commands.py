@@ -35,7 +35,10 @@ async def ask_once(settings: Settings, question: str, audience: str, console: Co
             elif event.name == "done":
                 console.print()
                 for cited in event.data["citations"]:
-                    console.print(f"\\[{cited['n']}] {cited['title']} · {cited['source']}（{cited['year']}）", highlight=False)
+                    console.print(
+                        f"\\[{cited['n']}] {cited['title']} · {cited['source']}（{cited['year']}）",
+                        highlight=False,
+                    )
                 console.print(event.data["disclaimer"], highlight=False)
             elif event.name == "error":
                 console.print(event.data["error"]["message"], markup=False)

@@ -139,10 +139,11 @@ class MessageEmbedder:
     async def __call__(self, text: str) -> Vector | None:
         """(384,) or None when no vector can be made: the rules decide alone then."""
         try:
-            return (await self._batcher.embed([text], "query")).dense[0]
+            vector: Vector = (await self._batcher.embed([text], "query")).dense[0]
         except RetrievalError as error:
             log.warning("triage_embedding_failed", error=type(error).__name__)
             return None
+        return vector
 
     def close(self) -> None:
         self._batcher.close()
@@ -194,7 +195,9 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
         embedder,
         reranker,
         expand=graph.expand,
-        settings=SearchSettings(candidates=settings.retrieval.candidates, workers=settings.retrieval.threads + 2),
+        settings=SearchSettings(
+            candidates=settings.retrieval.candidates, workers=settings.retrieval.threads + 2
+        ),
     )
     triage = await asyncio.to_thread(TriageEngine.load, settings.rules_dir, alarm=count_rule_alarm)
     reviewer = await asyncio.to_thread(SafetyReviewer.load, None, graph=graph, triage=triage)
@@ -243,7 +246,9 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
         container.watchers.append(asyncio.create_task(follow_alias(container), name="index-watcher"))
         container.watchers.append(asyncio.create_task(rules.run(), name="rule-watcher"))
         if pool.replicas:
-            container.watchers.append(asyncio.create_task(adapters.reconciler.run(), name="adapter-reconciler"))
+            container.watchers.append(
+                asyncio.create_task(adapters.reconciler.run(), name="adapter-reconciler")
+            )
         yield container
     finally:
         await close(container, [messages])

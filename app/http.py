@@ -87,7 +87,9 @@ class Exchange:
 def _headers(rid: str, path: str) -> list[tuple[bytes, bytes]]:
     headers = dict(SECURITY_HEADERS)
     if path in DOCS_PATHS:
-        headers["Content-Security-Policy"] = PAGE_POLICY.replace("script-src 'self'", "script-src 'self' 'unsafe-inline'")
+        headers["Content-Security-Policy"] = PAGE_POLICY.replace(
+            "script-src 'self'", "script-src 'self' 'unsafe-inline'"
+        )
     headers["X-Request-ID"] = rid
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 

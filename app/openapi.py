@@ -20,7 +20,10 @@ An emergency (`triage.level` = `emergency`) always comes with a notice: show it 
 TAGS = [
     {"name": "auth", "description": "Guest and staff tokens."},
     {"name": "chat", "description": "Ask, stream, resume."},
-    {"name": "conversations", "description": "A patient's own conversations, and what he thought of the answers."},
+    {
+        "name": "conversations",
+        "description": "A patient's own conversations, and what he thought of the answers.",
+    },
     {"name": "knowledge", "description": "Search, articles, and the medical graph."},
     {"name": "safety", "description": "Triage and review on their own, for staff and for the release gate."},
     {"name": "admin", "description": "Documents, index, adapters and the audit, for editors and operators."},
@@ -51,7 +54,9 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` entry of an operation that can answer these statuses."""
     out: dict[int | str, dict[str, Any]] = {}
     for status in sorted({*statuses, 400}):
-        example = {"error": {"code": _codes(status)[0], "message": "…", "request_id": "01JD3ZQ6Y5T0W9X8V7M6K5H4G3"}}
+        example = {
+            "error": {"code": _codes(status)[0], "message": "…", "request_id": "01JD3ZQ6Y5T0W9X8V7M6K5H4G3"}
+        }
         out[status] = {
             "model": ErrorOut,
             "description": "Error: " + ", ".join(f"`{code}`" for code in _codes(status)),

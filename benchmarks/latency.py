@@ -23,10 +23,26 @@ from pathlib import Path
 import httpx
 
 QUESTIONS = (
-    "阿司匹林和氯吡格雷可以一起吃吗？", "波立维饭前吃还是饭后吃", "他汀会不会伤肝", "支架术后多久可以运动", "过敏性鼻炎喷雾怎么用",
-    "荨麻疹反复发作怎么办", "偏瘫病人睡觉怎么摆姿势", "高血压能不能停药", "硝酸甘油怎么保存", "低密度脂蛋白多少算正常",
-    "尘螨过敏家里怎么打扫", "西替利嗪吃了犯困吗", "脑梗后血压控制到多少", "吞咽困难怎么喂饭", "二甲双胍什么时候吃",
-    "心脏支架能做磁共振吗", "替格瑞洛气喘怎么办", "华法林吃菠菜可以吗", "儿童鼻炎能用激素喷鼻吗", "房颤为什么会中风",
+    "阿司匹林和氯吡格雷可以一起吃吗？",
+    "波立维饭前吃还是饭后吃",
+    "他汀会不会伤肝",
+    "支架术后多久可以运动",
+    "过敏性鼻炎喷雾怎么用",
+    "荨麻疹反复发作怎么办",
+    "偏瘫病人睡觉怎么摆姿势",
+    "高血压能不能停药",
+    "硝酸甘油怎么保存",
+    "低密度脂蛋白多少算正常",
+    "尘螨过敏家里怎么打扫",
+    "西替利嗪吃了犯困吗",
+    "脑梗后血压控制到多少",
+    "吞咽困难怎么喂饭",
+    "二甲双胍什么时候吃",
+    "心脏支架能做磁共振吗",
+    "替格瑞洛气喘怎么办",
+    "华法林吃菠菜可以吗",
+    "儿童鼻炎能用激素喷鼻吗",
+    "房颤为什么会中风",
 )
 STEPS = ("triage", "rewrite", "retrieve", "rerank", "generate", "review", "store", "total")
 
@@ -36,8 +52,11 @@ def service(port: int) -> Iterator[str]:
     """A service of the benchmark's own, in a process of its own."""
     var_dir = Path("var/bench")
     environment = {
-        **os.environ, "ANXIN_VAR_DIR": str(var_dir), "ANXIN_LOG_LEVEL": "ERROR",
-        "ANXIN_LIMITS__ADDRESS_RATE": "1000000/minute", "ANXIN_LIMITS__GUEST_RATE": "1000000/minute",
+        **os.environ,
+        "ANXIN_VAR_DIR": str(var_dir),
+        "ANXIN_LOG_LEVEL": "ERROR",
+        "ANXIN_LIMITS__ADDRESS_RATE": "1000000/minute",
+        "ANXIN_LIMITS__GUEST_RATE": "1000000/minute",
         "ANXIN_LIMITS__GUEST_TOKEN_RATE": "1000000/minute",
     }
     command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]

@@ -19,7 +19,14 @@ from fastapi import FastAPI
 from app.container import Container
 from app.db.migrate import migrate
 from app.main import create_app
-from app.settings import ROOT, LimitSettings, MilvusSettings, Settings, StreamSettings, with_development_secrets
+from app.settings import (
+    ROOT,
+    LimitSettings,
+    MilvusSettings,
+    Settings,
+    StreamSettings,
+    with_development_secrets,
+)
 from app.users.roles import Role
 from knowledge_base.build import IndexBuilder, activate
 from knowledge_base.document import Document, read_document
@@ -29,7 +36,19 @@ from retrieval.store import MilvusStore
 from retrieval.types import Embedder
 
 DOCUMENTS = ROOT / "knowledge_base" / "documents"
-SMALL_LIBRARY = ("car-015", "car-016", "car-018", "car-024", "car-041", "car-068", "alg-001", "alg-020", "str-008", "str-022", "gen-016")
+SMALL_LIBRARY = (
+    "car-015",
+    "car-016",
+    "car-018",
+    "car-024",
+    "car-041",
+    "car-068",
+    "alg-001",
+    "alg-020",
+    "str-008",
+    "str-022",
+    "gen-016",
+)
 GENEROUS = LimitSettings(
     guest_rate="10000/minute",
     staff_rate="10000/minute",
@@ -83,7 +102,9 @@ def small_library() -> list[Document]:
 
 
 @pytest.fixture(scope="session")
-def small_index(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder, small_library: list[Document]) -> Path:
+def small_index(
+    tmp_path_factory: pytest.TempPathFactory, embedder: Embedder, small_library: list[Document]
+) -> Path:
     """A Milvus Lite file with the small library, built once; copy it before use."""
     path = tmp_path_factory.mktemp("index") / "milvus.db"
     store = MilvusStore(str(path))
@@ -140,7 +161,9 @@ async def running(settings: Settings, app: FastAPI | None = None) -> AsyncIterat
     """Serves over a real socket until the block ends."""
     chosen = create_app(settings) if app is None else app
     port = free_port()
-    config = uvicorn.Config(chosen, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=3)
+    config = uvicorn.Config(
+        chosen, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=3
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started and not task.done():
@@ -178,7 +201,9 @@ def events_of(text: str) -> list[tuple[int, str, str]]:
     """(id, event, data) of a server-sent stream."""
     out = []
     for block in text.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and not line.startswith(":"))
+        fields = dict(
+            line.split(": ", 1) for line in block.splitlines() if ": " in line and not line.startswith(":")
+        )
         if "event" in fields:
             out.append((int(fields["id"]), fields["event"], fields["data"]))
     return out

@@ -39,7 +39,13 @@ class AuditLog:
         self._new_id = new_id
 
     async def record(
-        self, actor_id: str | None, action: str, target: str, detail: dict[str, Any], *, text: str | None = None
+        self,
+        actor_id: str | None,
+        action: str,
+        target: str,
+        detail: dict[str, Any],
+        *,
+        text: str | None = None,
     ) -> None:
         async with self._database.begin() as session:
             self.add(session, actor_id, action, target, detail, text=text)
@@ -71,7 +77,9 @@ class AuditLog:
 
     async def latest(self, action: str) -> AuditEntry | None:
         """The newest entry of one action, without its sealed text."""
-        query = select(AuditRow).where(AuditRow.action == action).order_by(AuditRow.at.desc(), AuditRow.id.desc())
+        query = (
+            select(AuditRow).where(AuditRow.action == action).order_by(AuditRow.at.desc(), AuditRow.id.desc())
+        )
         async with self._database.begin() as session:
             row = (await session.execute(query.limit(1))).scalar_one_or_none()
         return None if row is None else self._entry(row, with_text=False)

@@ -43,8 +43,6 @@ STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
-
-
 @router.post(
     "/chat",
     summary="Ask a question",
@@ -108,7 +106,9 @@ async def resume(
 
 
 def sse(number: int, event: Event) -> ServerSentEvent:
-    return ServerSentEvent(json.dumps(event.data, ensure_ascii=False), event=event.name, id=str(number), sep="\n")
+    return ServerSentEvent(
+        json.dumps(event.data, ensure_ascii=False), event=event.name, id=str(number), sep="\n"
+    )
 
 
 def event_stream(runs: Runs, run: Run, after: int, ping_s: int) -> EventSourceResponse:

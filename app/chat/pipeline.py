@@ -100,7 +100,9 @@ class Pipeline:
             await asyncio.shield(self._abort(writer, self._meta(ask, answer) if writer.segments else None))
             raise
         except Exception as error:
-            log.error("answer_crashed", error=type(error).__name__, message_id=opened.message_id, exc_info=True)
+            log.error(
+                "answer_crashed", error=type(error).__name__, message_id=opened.message_id, exc_info=True
+            )
             await self._abort(writer, self._meta(ask, answer) if writer.segments else None)
             yield Event("error", AnxinError(notices=answer.triage.notices).body(ask.request_id))
 
@@ -137,13 +139,17 @@ class Pipeline:
                 answer.adapter = await self.choose_adapter(answer.department, opened)
         else:
             rewritten = Rewritten(ask.message)
-            answer.department = ask.department or department_of(answer.triage) or opened.department or "general"
+            answer.department = (
+                ask.department or department_of(answer.triage) or opened.department or "general"
+            )
 
         for event in opening({**ids, "department": answer.department}, assemble_body(answer)):
             if event.name == "meta" or answer.triage.level is not Level.EMERGENCY:
                 yield event
 
-        parts = template(templated) if templated is not None else self._generate(ask, opened, answer, rewritten)
+        parts = (
+            template(templated) if templated is not None else self._generate(ask, opened, answer, rewritten)
+        )
         async for delta in self._reviewed(ask, opened, answer, parts, templated is not None):
             await writer.show(delta, self._meta(ask, answer))
             answer.watch.first_text()
@@ -151,7 +157,12 @@ class Pipeline:
 
         with answer.watch.step("store"):
             await self._store(ask, opened, answer, writer)
-        done = {**assemble_body(answer), **ids, "department": answer.department, "reasoning": answer.reasoning or None}
+        done = {
+            **assemble_body(answer),
+            **ids,
+            "department": answer.department,
+            "reasoning": answer.reasoning or None,
+        }
         yield Event("citations", {"citations": done["citations"]})
         metrics.answered(answer.started.kind, answer.result, answer.started.degraded, answer.watch)
         yield Event("done", done)
@@ -231,7 +242,9 @@ class Pipeline:
             if rest:
                 yield rest
             await self._audit_review(opened, answer, "".join(draft))
-        ending = "" if answer.triage.level is Level.EMERGENCY else questions_paragraph(answer.triage.questions)
+        ending = (
+            "" if answer.triage.level is Level.EMERGENCY else questions_paragraph(answer.triage.questions)
+        )
         ending += LABEL_LINE if answer.generated else ""
         if ending:
             answer.result = replace(answer.result, text=answer.result.text + ending)
@@ -277,4 +290,3 @@ class Pipeline:
             request_id=ask.request_id,
             reasoning=answer.reasoning or None,
         )
-

@@ -55,7 +55,9 @@ def known_form(value: str) -> str:
     return value
 
 
-Ulid = Annotated[str, Field(max_length=64, examples=["01JD3ZQ6Y5T0W9X8V7M6K5H4G3"]), AfterValidator(known_form)]
+Ulid = Annotated[
+    str, Field(max_length=64, examples=["01JD3ZQ6Y5T0W9X8V7M6K5H4G3"]), AfterValidator(known_form)
+]
 
 
 class ChatIn(BaseModel):
@@ -63,7 +65,9 @@ class ChatIn(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"example": {"message": "阿司匹林和氯吡格雷可以一起吃吗？", "audience": "patient", "stream": False}},
+        json_schema_extra={
+            "example": {"message": "阿司匹林和氯吡格雷可以一起吃吗？", "audience": "patient", "stream": False}
+        },
     )
 
     message: CleanText = Field(description=f"1 to {MAX_MESSAGE_CHARS} characters")

@@ -109,7 +109,11 @@ class Runs:
 def replay(message: StoredMessage) -> list[Event]:
     """The events of a stored answer, exactly as they were streamed (same number, same texts)."""
     body = dict(message.answer or {})
-    ids = {"conversation_id": message.conversation_id, "message_id": message.id, "department": message.department}
+    ids = {
+        "conversation_id": message.conversation_id,
+        "message_id": message.id,
+        "department": message.department,
+    }
     deltas, start = [], 0
     for length in message.segments:
         deltas.append(message.content[start : start + length])

@@ -92,7 +92,9 @@ async def read_conversation(
 ) -> ConversationDetail:
     """All messages, oldest first, each answer with its citations."""
     summary, messages = await conversations.read(caller.user_id, conversation_id)
-    return ConversationDetail(**summary_out(summary).model_dump(), messages=[message_out(m) for m in messages])
+    return ConversationDetail(
+        **summary_out(summary).model_dump(), messages=[message_out(m) for m in messages]
+    )
 
 
 @router.delete(

@@ -12,7 +12,9 @@ from app.db.tables import ConversationRow, FeedbackRow, MessageRow
 
 
 async def owned(session: AsyncSession, conversation_id: str, user_id: str) -> ConversationRow | None:
-    query = select(ConversationRow).where(ConversationRow.id == conversation_id, ConversationRow.user_id == user_id)
+    query = select(ConversationRow).where(
+        ConversationRow.id == conversation_id, ConversationRow.user_id == user_id
+    )
     return (await session.execute(query)).scalar_one_or_none()
 
 

@@ -12,7 +12,9 @@ from app.chat.schemas import AnswerBody, CleanText
 
 class ConversationOut(BaseModel):
     id: str
-    title: str = Field(description="the beginning of the first question", examples=["阿司匹林和氯吡格雷可以一起吃吗？"])
+    title: str = Field(
+        description="the beginning of the first question", examples=["阿司匹林和氯吡格雷可以一起吃吗？"]
+    )
     department: str | None
     created_at: datetime
     updated_at: datetime
@@ -54,7 +56,9 @@ Reason = Annotated[str, Field(min_length=1, max_length=64)]
 class FeedbackIn(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"example": {"rating": "down", "resolved": False, "reasons": ["看不懂"], "comment": "字太多"}},
+        json_schema_extra={
+            "example": {"rating": "down", "resolved": False, "reasons": ["看不懂"], "comment": "字太多"}
+        },
     )
 
     rating: Literal["up", "down"]

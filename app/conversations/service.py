@@ -109,7 +109,9 @@ class ConversationService:
         more = len(rows) > limit
         return shown, encode_cursor(shown[-1].updated_at, shown[-1].id) if more else None
 
-    async def read(self, user_id: str, conversation_id: str) -> tuple[ConversationSummary, list[StoredMessage]]:
+    async def read(
+        self, user_id: str, conversation_id: str
+    ) -> tuple[ConversationSummary, list[StoredMessage]]:
         async with self._database.begin() as session:
             row = await repository.owned(session, conversation_id, user_id)
             if row is None:

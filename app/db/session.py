@@ -33,7 +33,12 @@ def make_engine(url: str, *, pool_size: int = 10, connect_timeout_s: float = 5.0
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={SQLITE_BUSY_MS}"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        f"busy_timeout={SQLITE_BUSY_MS}",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -70,7 +75,9 @@ class Database:
         """
         async with self.begin() as session:
             try:
-                return str((await session.execute(text("SELECT version_num FROM alembic_version"))).scalar_one())
+                return str(
+                    (await session.execute(text("SELECT version_num FROM alembic_version"))).scalar_one()
+                )
             except SQLAlchemyError as error:
                 raise StorageUnavailable from error
 

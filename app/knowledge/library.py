@@ -90,12 +90,16 @@ class Library:
 
         Blocking; the first call after a (re)load segments the documents (about a second for 160).
         """
-        asked = list(dict.fromkeys([*words(query), *(w for name in self._graph.expand(query) for w in words(name))]))
+        asked = list(
+            dict.fromkeys([*words(query), *(w for name in self._graph.expand(query) for w in words(name))])
+        )
         found = []
         for document in among:
             counts = self._count(document)
             heading = f"{document.title} {' '.join(document.keywords)}"
-            score = sum(min(counts[word], 5) + (8 if word in heading else 0) for word in asked if counts[word])
+            score = sum(
+                min(counts[word], 5) + (8 if word in heading else 0) for word in asked if counts[word]
+            )
             hit = sum(1 for word in asked if counts[word])
             if hit and hit * 2 >= len(words(query)):
                 found.append(Match(document, score * hit / len(asked), snippet(document.body, asked)))
@@ -110,7 +114,10 @@ class Library:
 
     def related(self, document: Document, limit: int = 6) -> list[Document]:
         """What the editor linked first, then documents that share the graph's topics."""
-        entities = [mention.entity.id for mention in self._graph.mentions(f"{document.title} {' '.join(document.keywords)}")]
+        entities = [
+            mention.entity.id
+            for mention in self._graph.mentions(f"{document.title} {' '.join(document.keywords)}")
+        ]
         wanted = [*document.related, *self._graph.topics_of(entities)]
         ids = dict.fromkeys(i for i in wanted if i != document.document_id and i in self._documents)
         found = [self._documents[i] for i in ids]

@@ -68,7 +68,9 @@ async def generator_state(parts: Parts) -> PartState:
     return PartState(name="generator", state="ok", version=version)
 
 
-@api_router.get("/ready", summary="Can the service answer", responses={503: {"model": Readiness}, **errors(500)})
+@api_router.get(
+    "/ready", summary="Can the service answer", responses={503: {"model": Readiness}, **errors(500)}
+)
 async def ready(
     response: Response,
     database: Annotated[PartState, Depends(database_state)],

@@ -154,13 +154,15 @@ class ReviewSession(Protocol):
 
 
 class Reviewer(Protocol):
-    version: str
+    @property
+    def version(self) -> str: ...
 
     def open(self, context: ReviewContext) -> ReviewSession: ...
 
 
 class Triage(Protocol):
-    version: str
+    @property
+    def version(self) -> str: ...
 
     def assess(
         self, message: str, history: Sequence[Turn] = (), *, embedding: Vector | None = None

@@ -108,7 +108,9 @@ class UserService:
         async with self._database.begin() as session:
             row = await repository.by_name(session, name)
         known = row is not None and row.password_hash is not None and not row.disabled
-        expected = row.password_hash if row is not None and row.password_hash is not None else self._dummy_hash
+        expected = (
+            row.password_hash if row is not None and row.password_hash is not None else self._dummy_hash
+        )
         if not self._passwords.verify(password, expected) or not known or row is None:
             raise BadCredentials
         return self._issued(row, self._settings.staff_ttl_s)
@@ -135,7 +137,9 @@ class UserService:
                 raise TokenInvalid
         return identity
 
-    def _row(self, kind: UserKind, role: Role, *, user_id: str | None = None, name: str | None = None) -> UserRow:
+    def _row(
+        self, kind: UserKind, role: Role, *, user_id: str | None = None, name: str | None = None
+    ) -> UserRow:
         return UserRow(
             id=user_id if user_id is not None else self._new_id(),
             kind=kind.value,

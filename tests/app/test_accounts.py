@@ -34,9 +34,16 @@ async def test_expired_forged_and_foreign_tokens(service: Service) -> None:
     claims = jwt.decode(guest["Authorization"][7:], options={"verify_signature": False})
     then = TokenIssuer(service.settings.auth, clock=lambda: datetime.now(UTC) - timedelta(days=400))
     expired = then.issue(claims["sub"], Role.PATIENT, ttl_s=60)
-    forged = jwt.encode({**claims, "role": "operator"}, "another secret that is long enough", algorithm="HS256")
+    forged = jwt.encode(
+        {**claims, "role": "operator"}, "another secret that is long enough", algorithm="HS256"
+    )
     unsigned = jwt.encode({**claims, "role": "operator"}, "", algorithm="none")
-    for token, code in ((expired, "token_expired"), (forged, "token_invalid"), (unsigned, "token_invalid"), ("x", "token_invalid")):
+    for token, code in (
+        (expired, "token_expired"),
+        (forged, "token_invalid"),
+        (unsigned, "token_invalid"),
+        ("x", "token_invalid"),
+    ):
         answer = await service.http.get("/conversations", headers={"Authorization": f"Bearer {token}"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, code)
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -57,13 +64,18 @@ async def test_staff_log_in_and_are_logged_out_at_once(service: Service) -> None
     assert (await service.http.get("/admin/audit", headers=headers)).status_code == 401
 
 
-async def test_development_answers_without_a_token_and_production_does_not(tmp_path: Path, small_index: Path) -> None:
+async def test_development_answers_without_a_token_and_production_does_not(
+    tmp_path: Path, small_index: Path
+) -> None:
     settings = make_settings(tmp_path, small_index)
     await asyncio.to_thread(migrate, settings.database_url)
     async with running(settings) as service:
         assert (await service.http.post("/chat", json={"message": "阿司匹林饭前吃吗"})).status_code == 200
     production = settings.model_copy(
-        update={"environment": Environment.PRODUCTION, "auth": settings.auth.model_copy(update={"guests": False})}
+        update={
+            "environment": Environment.PRODUCTION,
+            "auth": settings.auth.model_copy(update={"guests": False}),
+        }
     )
     async with running(production) as service:
         refused = await service.http.post("/chat", json={"message": "阿司匹林饭前吃吗"})
@@ -85,9 +97,11 @@ def test_rs256_tokens_verify_with_the_public_key_only() -> None:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    ).decode()
+    public = (
+        key.public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        .decode()
+    )
     settings = AuthSettings(algorithm="RS256", private_key=private, public_key=public)  # type: ignore[arg-type]
     issuer = TokenIssuer(settings)
     identity, version = issuer.verify(issuer.issue("someone", Role.EDITOR, ttl_s=60, version=3))

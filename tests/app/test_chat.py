@@ -162,7 +162,9 @@ async def test_rating_replaces_and_deleting_deletes(service: Service) -> None:
     path = f"/messages/{answer['message_id']}/feedback"
     await service.http.post(path, json={"rating": "up"}, headers=guest)
     rated = await service.http.post(
-        path, json={"rating": "down", "resolved": False, "reasons": ["看不懂"], "comment": "字太多"}, headers=guest
+        path,
+        json={"rating": "down", "resolved": False, "reasons": ["看不懂"], "comment": "字太多"},
+        headers=guest,
     )
     assert rated.json()["rating"] == "down"
     conversation = f"/conversations/{answer['conversation_id']}"
@@ -175,7 +177,10 @@ async def test_rating_replaces_and_deleting_deletes(service: Service) -> None:
 
 async def test_conversations_come_newest_first_in_pages(service: Service) -> None:
     guest = await service.guest()
-    asked = [(await service.ask(guest, text)).json()["conversation_id"] for text in ("阿司匹林饭前吃吗", "立普妥几点吃", "荨麻疹怎么办")]
+    asked = [
+        (await service.ask(guest, text)).json()["conversation_id"]
+        for text in ("阿司匹林饭前吃吗", "立普妥几点吃", "荨麻疹怎么办")
+    ]
     seen, cursor = [], None
     for _ in range(5):
         params = {"limit": "1", **({"cursor": cursor} if cursor else {})}

@@ -10,7 +10,11 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance, unsupported_method
+from schemathesis.specs.openapi.checks import (
+    negative_data_rejection,
+    positive_data_acceptance,
+    unsupported_method,
+)
 
 from app.users.roles import Role
 from tests.conftest import Service, make_settings, running
@@ -70,7 +74,15 @@ async def test_metrics_count_what_operators_watch(service: Service) -> None:
     await service.ask(guest, "阿司匹林饭前吃吗")
     root = str(service.http.base_url).removesuffix("/api/v1/")
     text = (await service.http.get(root + "/metrics")).text
-    for name in ("requests_total", "ttft_seconds", "step_seconds", "triage_total", "verdicts_total", "degraded_answers_total", "evidence_none_total"):
+    for name in (
+        "requests_total",
+        "ttft_seconds",
+        "step_seconds",
+        "triage_total",
+        "verdicts_total",
+        "degraded_answers_total",
+        "evidence_none_total",
+    ):
         assert f"anxin_{name}" in text
 
 
@@ -89,11 +101,19 @@ async def test_the_service_keeps_its_description(service: Service) -> None:
                 continue
             headers = staff if operation.path.startswith(("/api/v1/admin", "/api/v1/safety")) else token
 
-            @settings(max_examples=6, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True)
+            @settings(
+                max_examples=6,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+                derandomize=True,
+            )
             @given(case=operation.as_strategy())
             def probe(case: Any) -> None:
                 case.call_and_validate(
-                    base_url=base, headers=headers, timeout=30,
+                    base_url=base,
+                    headers=headers,
+                    timeout=30,
                     excluded_checks=[negative_data_rejection, positive_data_acceptance, unsupported_method],
                 )
 

@@ -18,7 +18,9 @@ async def test_no_blocking_call_while_answering(service: Service) -> None:
     guest = await service.guest()
     await service.ask(guest, TOGETHER)
     with blockbuster_ctx("app"):
-        answers = [await service.ask(guest, text) for text in (TOGETHER, EMERGENCY, "最近有什么好看的电影推荐吗")]
+        answers = [
+            await service.ask(guest, text) for text in (TOGETHER, EMERGENCY, "最近有什么好看的电影推荐吗")
+        ]
         searched = await service.http.get("/knowledge/search", params={"q": "荨麻疹"})
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     assert searched.status_code == 200

@@ -8,7 +8,9 @@ from tests.conftest import Service
 
 
 async def test_search_finds_and_says_when_there_is_nothing(service: Service) -> None:
-    found = (await service.http.get("/knowledge/search", params={"q": "拜阿司匹灵饭前吃还是饭后吃", "limit": 3})).json()
+    found = (
+        await service.http.get("/knowledge/search", params={"q": "拜阿司匹灵饭前吃还是饭后吃", "limit": 3})
+    ).json()
     assert found["evidence"] == "sufficient"
     assert found["passages"][0]["document_id"] == "car-015"
     assert len(found["passages"]) <= 3
@@ -31,7 +33,9 @@ async def test_articles_in_pages_by_kind_and_by_words(service: Service) -> None:
         if cursor is None:
             break
     assert len(seen) == page["total"] == len(set(seen)) >= 160
-    drugs = (await service.http.get("/articles", params={"department": "allergy", "kind": "drug"})).json()["items"]
+    drugs = (await service.http.get("/articles", params={"department": "allergy", "kind": "drug"})).json()[
+        "items"
+    ]
     assert {(item["department"], item["kind"]) for item in drugs} == {("allergy", "drug")}
     brand = (await service.http.get("/articles", params={"q": "波立维"})).json()["items"]
     assert brand[0]["document_id"] == "car-016"
@@ -75,7 +79,9 @@ async def test_brand_names_lead_to_the_entity_with_provenance(service: Service) 
         (["波立维", "奥美拉唑"], "serious"),
     ],
 )
-async def test_interactions_resolve_brands_in_any_order(service: Service, drugs: list[str], severity: str) -> None:
+async def test_interactions_resolve_brands_in_any_order(
+    service: Service, drugs: list[str], severity: str
+) -> None:
     found = (await service.http.get("/graph/interactions", params={"drug": drugs})).json()
     assert found["interactions"][0]["severity"] == severity
     assert found["interactions"][0]["why"]

@@ -36,23 +36,54 @@ def test_follow_ups_take_the_topic_of_the_last_turn_that_names_one() -> None:
 
 def test_questions_that_stand_alone_stay_as_they_are() -> None:
     history = asked("氯吡格雷怎么吃")
-    for question in ("荨麻疹可以洗澡吗？洗完以后痒得更厉害了怎么办呢", "家里老人最近总是失眠多梦醒得早应该去看哪个科室比较好"):
+    for question in (
+        "荨麻疹可以洗澡吗？洗完以后痒得更厉害了怎么办呢",
+        "家里老人最近总是失眠多梦醒得早应该去看哪个科室比较好",
+    ):
         assert rewrite(question, history, topics_of).question == question
     assert rewrite("它有副作用吗", [], topics_of).question == "它有副作用吗"
 
 
-def hit(text: list[str], *, section: str = "怎么吃", score: float = 0.9, document: str = "d1", title: str = "阿司匹林") -> Hit:
-    chunk = Chunk(f"{document}#1", document, title, section, "".join(text), "cardiology", "drug", "patient", "《说明书》", "2023", tuple(text))
+def hit(
+    text: list[str],
+    *,
+    section: str = "怎么吃",
+    score: float = 0.9,
+    document: str = "d1",
+    title: str = "阿司匹林",
+) -> Hit:
+    chunk = Chunk(
+        f"{document}#1",
+        document,
+        title,
+        section,
+        "".join(text),
+        "cardiology",
+        "drug",
+        "patient",
+        "《说明书》",
+        "2023",
+        tuple(text),
+    )
     vectors = np.zeros((len(text), 4), dtype=np.float32)
     return Hit(chunk, score, stored=Stored((), np.zeros(4, dtype=np.float32), vectors))
 
 
 def request(question: str, *hits: Hit, care: frozenset[int] = frozenset()) -> GenerationRequest:
-    return GenerationRequest(question, Audience.PATIENT, "cardiology", hits, TriageResult(Level.ROUTINE), care=care)
+    return GenerationRequest(
+        question, Audience.PATIENT, "cardiology", hits, TriageResult(Level.ROUTINE), care=care
+    )
 
 
 def test_extractive_answer_quotes_cites_and_keeps_the_warning_with_its_sentence() -> None:
-    passage = hit(["阿司匹林肠溶片一般饭前用温水整片吞服。", "但有活动性溃疡的人不能吃。", "问：漏服怎么办？", "- 想起来就补。"])
+    passage = hit(
+        [
+            "阿司匹林肠溶片一般饭前用温水整片吞服。",
+            "但有活动性溃疡的人不能吃。",
+            "问：漏服怎么办？",
+            "- 想起来就补。",
+        ]
+    )
     answer = compose(request("阿司匹林饭前吃还是饭后吃", passage))
     assert answer.startswith("阿司匹林肠溶片一般饭前用温水整片吞服[1]。但有活动性溃疡的人不能吃[1]。")
     assert "？" not in answer
@@ -68,13 +99,21 @@ def test_extractive_answer_says_nothing_twice_and_nothing_of_its_own() -> None:
 
 def test_care_comes_last_under_the_instruction_of_its_document() -> None:
     care = hit(["出现下面的情况，请立即拨打120：", "- 呕血或解柏油样黑便。"], section="什么时候要马上就医")
-    answer = compose(request("阿司匹林有什么副作用", hit(["阿司匹林最常见的副作用是胃不舒服。"]), care, care=frozenset({1})))
+    answer = compose(
+        request(
+            "阿司匹林有什么副作用", hit(["阿司匹林最常见的副作用是胃不舒服。"]), care, care=frozenset({1})
+        )
+    )
     assert answer.endswith("出现下面的情况，请立即拨打120：\n- 呕血或解柏油样黑便[2]。")
 
 
 def test_answers_with_the_right_kind_of_sentence() -> None:
-    passage = hit(["支架术后要吃抗血小板药防止血栓。", "病情稳定的人放支架后双抗一般吃6个月。", "支架由金属网做成。"])
-    assert compose(request("支架后的药要吃多久", passage)).startswith("病情稳定的人放支架后双抗一般吃6个月[1]。")
+    passage = hit(
+        ["支架术后要吃抗血小板药防止血栓。", "病情稳定的人放支架后双抗一般吃6个月。", "支架由金属网做成。"]
+    )
+    assert compose(request("支架后的药要吃多久", passage)).startswith(
+        "病情稳定的人放支架后双抗一般吃6个月[1]。"
+    )
 
 
 def test_tables_become_sentences() -> None:
