@@ -1,7 +1,7 @@
-"""How well a sentence fits what is asked: the kind of answer wanted (a duration, an amount, yes or no …) and the
-things the question is about.
+"""What a question asks for: the clause that asks, the kinds of answer wanted (a duration, an amount, yes or no …) and
+the things it is about; and how well a sentence or a heading fits that.
 
-Owns these two judgements for the extractive generator; lexical and vector similarity stay there.
+Owns these judgements for the extractive generator; lexical and vector similarity are in `extractive_score.py`.
 """
 
 from __future__ import annotations
@@ -11,61 +11,165 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 EntitiesOf = Callable[[str], frozenset[str]]
+"""Ids of what a text names ("drg:aspirin"); "in:cls:statin" marks a class that a named drug belongs to."""
 
-_DURATION = r"(\d|[一两三四五六七八九十半几数])+\s*(～\s*\d+\s*)?(个)?(分钟|小时|天|日|周|星期|月|年)|终身|终生|长期|一辈子|满一年"
-_AMOUNT = r"\d+(\.\d+)?\s*(～\s*\d+(\.\d+)?)?\s*(mg|g|μg|ml|mmol|mmHg|%|片|粒|次|克|毫克|毫升|℃|kg|步|分)"
-KINDS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = tuple(
-    (re.compile(asked), re.compile(answered))
-    for asked, answered in (
-        (r"多久|多长时间|几天|几个月|几年|几周|什么时候能|多少天|一辈子|终身|长期", _DURATION),
-        (r"多少(?!天)|几片|几次|剂量|用量|正常值|范围|目标|几粒|多高|多大量|达标", _AMOUNT),
-        (r"饭前|饭后|空腹|餐前|餐后|早上|晚上|睡前|几点|什么时间", r"饭前|饭后|空腹|餐前|餐后|随餐|早上|早晨|晨|晚上|睡前|任何时间|固定"),
-        (r"为什么|为啥|怎么回事|什么原因|咋回事", r"因为|由于|原因|引起|导致|所以|是.{0,8}造成"),
-        (r"(能|可以|可不可以|能不能|行|要|该|会|是).{0,14}(吗|么|不|没)|能不能|可不可以|要不要|会不会|是不是|一起吃|同服|合用",
-         r"可以|不能|不要|不宜|不建议|避免|禁止|禁用|慎用|需要|不必|一般不|不会|不是|能"),
-        (r"副作用|不良反应|不舒服|伤肝|伤肾|伤胃", r"不良反应|副作用|常见|可能出现|引起|出血|头痛|恶心|少见|肝|肾|胃"),
-        (r"忘|漏", r"漏服|忘|补|下一次|下次"),
-        (r"注意什么|注意事项|怎么护理|怎么照顾", r"注意|避免|不要|定期|保持"),
-        (r"怎么办|怎么处理|咋办|如何处理|怎么治|怎么缓解", r"先|可以|请|立即|医生|建议|治疗|处理|应"),
-        (r"什么药|吃啥药|用什么", r"药|片|胶囊|喷|滴"),
-        (r"检查|查什么|怎么查|确诊|怎么看", r"检查|化验|心电图|CT|造影|超声|磁共振|血"),
-        (r"区别|不同|怎么分|哪个好|比较", r"区别|不同|而|比|更|相比"),
-        (r"吃什么|饮食|能吃|忌口", r"吃|饮食|食物|盐|油|水果|蔬菜|喝"),
-        (r"怎么(吃|用|喷|服|打|做|练|摆)|用法|如何(服|使)", r"每日|每天|次|含|喷|服|先|再|用|放"),
-    )
+DRUG_PREFIXES = ("drg:", "cls:")
+_DURATION = r"([\d一两三四五六七八九十半])+\s*(～\s*\d+\s*)?(个)?(多)?(分钟|小时|天|日|周|星期|月|年)|终身|终生|长期|一辈子|当天"
+_AMOUNT = r"\d+(\.\d+)?\s*(～\s*\d+(\.\d+)?)?\s*(mg|g|μg|ml|mmol|μmol|mmHg|ng|%|片|粒|次|克|毫克|毫升|℃|kg|步|分|个|倍|U|L)"
+_VERDICT = r"可以|不能|不要|不宜|不建议|避免|禁止|禁用|慎用|需要|不必|不用|一般不|不会|不是|不等于|不一定|多数|必须|能"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of answer: how it is asked for, what a sentence giving it contains, what its section is called."""
+
+    name: str
+    asked: re.Pattern[str]
+    answered: re.Pattern[str]
+    section: re.Pattern[str] | None = None
+
+
+def _kind(name: str, asked: str, answered: str, section: str | None = None) -> Kind:
+    return Kind(name, re.compile(asked), re.compile(answered), None if section is None else re.compile(section))
+
+
+KINDS = (
+    _kind("missed", r"忘|漏(?!尿|斗)", r"漏服|漏|忘|补|下一次|下次", r"漏|忘"),
+    _kind(
+        "effects",
+        r"副作用|不良反应|坏处|伤(肝|肾|胃|身)|发胖|上瘾|依赖|正常吗|是药的",
+        r"不良反应|副作用|常见|可能出现|引起|少见|上瘾|依赖|反应",
+        r"不良反应|副作用|不舒服|反应|安全",
+    ),
+    _kind(
+        "meal",
+        r"饭前|饭后|空腹|餐前|餐后|随餐|随饭|和饭|饿肚子|(早上|晚上|睡前|几点|什么时间|啥时候|什么时候).{0,3}(吃|服|喝|用|还是)|还是(早上|晚上|睡前)",
+        r"饭前|饭后|空腹|餐前|餐后|随餐|进食|禁食|早上|早晨|清晨|晚上|睡前|任何时间|任何时候|固定",
+        r"怎么(吃|用|服)|每天吃|用法|准备",
+    ),
+    _kind(
+        "duration",
+        r"多久|多长时间|几天|几个月|几年|几周|几分钟|几个小时|什么时候能|多少天|一辈子|终身|长期|疗程|几个礼拜",
+        _DURATION,
+        r"多久|吃多久|疗程|恢复|什么时候|时间",
+    ),
+    _kind("amount", r"多少(?!天)|几片|几次|几个(?!小时|月)|剂量|用量|正常值|范围|目标|几粒|多高|多低|达标|加倍|加量", _AMOUNT, r"多少|剂量|怎么(吃|用)|目标|正常|范围"),
+    _kind(
+        "reading",
+        r"\d.{0,12}(高|低|要紧|严重|正常|危险|算|是不是|吗)|(高|低)(说明|是什么|就是|要紧|怎么办)|一个加|加号|是什么意思|阳性",
+        r"\d|偏高|偏低|升高|降低|提示|说明|正常|复查|目标|轻度|不等于|不一定|阳性",
+        r"怎么看|多少|正常|范围|升高|偏高|偏低|意义|目标|结果|报告|分",
+    ),
+    _kind("why", r"为什么|为啥|怎么回事|咋回事|什么原因|怎么(得|引起)|怎么(了|啦)(?!.*办)|是.{0,6}原因", r"因为|由于|原因|引起|导致|所以|诱因|造成|容易", r"为什么|原因|怎么得|怎么回事|诱因"),
+    _kind("stop", r"停(了|掉|药|吗|不|几|$|下)|要停|能停|不吃了|断药|突然不", r"停|长期|减量|保留|继续", r"停"),
+    _kind(
+        "together",
+        r"一起(吃|用|喝|服)|一块|同时|合用|同服|冲突|(能|可以|还能).{0,4}(和|跟|与|同)|还能(吃|喝|含)|隔(多久|几|多长)|混",
+        r"一起|合用|同时|同服|间隔|隔开|冲突|叠加|加用|不能|不要|避免|妨碍|影响|增加",
+        r"一起|冲突|合用|哪些药|相互|不能",
+    ),
+    _kind(
+        "whom",
+        r"(哮喘|孕|怀孕|哺乳|喂奶|备孕|老人|孩子|儿童|小孩|肾|肝|过敏|糖尿病|痛风|青光眼|前列腺|帕金森).{0,12}(能|可以|可不可以|行)|哪些人",
+        r"禁用|慎用|不能|不宜|不要|可以|避免|减量|不用|不建议|适合|一般不",
+        r"哪些人|孕|孩子|儿童|老人|肾|肝|小心|当心|禁|不能",
+    ),
+    _kind("switch", r"换(成|着|个|药)?|代替|替代", r"换|代替|替代|改", r"换|区别|选"),
+    _kind("difference", r"区别|不同|怎么分|哪个(好|更|降)|比较|一样吗|是不是一个|一回事|还是[^吃饭早晚]{2,8}", r"区别|不同|而|比|更|相比|多半|则|成分|就是", r"区别|区分|分清|不同|哪"),
+    _kind("watch", r"查什么|查啥|什么指标|监测|复查|多久查|定期", r"复查|检查|查|监测|化验|心电图", r"复查|监测|检查|随访|查"),
+    _kind("test", r"检查(?!前)|怎么查|确诊|怎么知道|判断|做什么检查", r"检查|化验|心电图|CT|造影|超声|磁共振|血|查|可以看|多半", r"检查|确诊|怎么查|判断|区分"),
+    _kind("prepare", r"检查前|造影前|做.{1,8}(之)?前|准备", r"前|空腹|禁食|停|准备|不吃|少量喝水|提前|练习", r"准备|前"),
+    _kind("act", r"怎么办|怎么处理|咋办|咋处理|如何处理|怎么缓解|咋整|该怎么|怎么补|怎么弄|怎么配|咋睡|怎么洗|怎么预防|咋预防|怎么防|急救", r"先|可以|请|立即|医生|建议|处理|应|拨打|用|补|躺|冲|按|垫|避免", r"怎么(办|处理|做|治|洗|防|补)|处理|急救|护理|治疗|预防"),
+    _kind("treat", r"怎么治|治疗|吃什么药|吃啥药|用什么药|能用什么|什么药|根治|断根|治(好|断)", r"治疗|药|首选|手术|控制|根治|断根", r"治疗|用什么药|怎么治|药"),
+    _kind("recover", r"恢复|能好|预后|好得了|根治|断根|治断", r"恢复|好转|可以|多数|控制|根治|断根|半年|改善", r"恢复|预后|黄金"),
+    _kind("signs", r"表现|症状|感觉|什么样|是什么病|什么(毛)?病|是怎么了|怎么了|咋了|征兆", r"表现|常|出现|症状|多半|可能|叫|就是|提示", r"表现|症状|感觉|什么样|认出"),
+    _kind("food", r"吃什么(?!药)|饮食|忌口|能吃|吃啥(?!药)|喝酒|喝水|低钠盐|海鲜|鸡蛋|水果|啤酒|菠菜|西柚|柚子|牛奶", r"吃|饮食|食物|盐|油|水果|蔬菜|喝|酒", r"吃|饮食|忌|喝|食"),
+    _kind("use", r"怎么(吃|用|喷|服|打|做|练|摆|含|放|戴|安排|量)|用法|如何(服|使)|掰|嚼|磨|碾", r"每日|每天|次|含|喷|服|先|再|放|整片|掰|嚼|早上|分钟|枕|舌下", r"怎么(吃|用|喷|服|打|做|练|摆|含|放|量)|用法|步骤|方法"),
+    _kind("care", r"注意什么|注意啥|要注意|注意事项|怎么护理|怎么照顾|生活上", r"注意|避免|不要|定期|保持|要|先", r"注意|护理|生活|回家|术后|照护"),
+    _kind("place", r"什么科|哪个科|挂.{0,3}(科|号)|去哪", r"科|门诊|急诊", r"科"),
+    _kind("yes_no", r"吗|么$|不$|没$|可不可以|能不能|要不要|行不行|会不会|是不是|有没有|该不该|行不|要不|停不|好不|吧$", _VERDICT),
+)  # fmt: skip
+_WHAT_IS = re.compile(r"是(什么|啥|怎么回事)(病|药|意思|东西|检查|手术)?$|什么(叫|是)|是干(什么|啥|嘛)")
+_CLAUSE = re.compile(r"[，。！？；、,!?;\s]+")
+_ASKS = re.compile(
+    r"吗|么|呢|不$|没$|吧$|怎么|咋|什么|啥|多久|多少|多高|多长|几|哪|为何|如何|是不是|能不能|可不可以|要不要|会不会|有没有|行不|还是|好不|停不|合适"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a question asks for. `entities` are the drugs it names (canonical ids)."""
+    """What a question asks for. `asking` are its clauses that ask, `context` the others; `entities` ids it names."""
 
-    kinds: tuple[re.Pattern[str], ...]
+    asking: tuple[str, ...]
+    context: tuple[str, ...]
+    kinds: tuple[Kind, ...]
     entities: frozenset[str]
+    yes_no: bool
+    what_is: bool
+
+    @property
+    def drugs(self) -> frozenset[str]:
+        return frozenset(e for e in self.entities if e.startswith(DRUG_PREFIXES))
 
 
 def wanted(question: str, entities_of: EntitiesOf) -> Wanted:
     """Reads the question once."""
-    kinds = tuple(answered for asked, answered in KINDS if asked.search(question))
-    return Wanted(kinds, entities_of(question))
+    clauses = [clause for clause in _CLAUSE.split(question) if clause]
+    asking = tuple(clause for clause in clauses if _ASKS.search(clause))
+    asking = asking if asking else tuple(clauses)
+    kinds = tuple(kind for kind in KINDS if any(kind.asked.search(clause) for clause in asking))
+    special = tuple(kind for kind in kinds if kind.name != "yes_no")
+    return Wanted(
+        asking=asking,
+        context=tuple(clause for clause in clauses if clause not in asking),
+        kinds=special if special else kinds,
+        entities=entities_of(question),
+        yes_no=any(kind.name == "yes_no" for kind in kinds),
+        what_is=any(_WHAT_IS.search(clause) for clause in asking),
+    )
 
 
 def kind_fit(want: Wanted, sentence: str) -> float:
     """The share of the wanted kinds of answer that the sentence gives, 0..1; 0 when none is recognised."""
     if not want.kinds:
         return 0.0
-    return sum(1 for kind in want.kinds if kind.search(sentence)) / len(want.kinds)
+    return sum(1 for kind in want.kinds if kind.answered.search(sentence)) / len(want.kinds)
+
+
+def section_fit(want: Wanted, heading: str) -> float:
+    """1 when the section is called after a kind of answer that is asked for, else 0."""
+    named = any(kind.section is not None and kind.section.search(heading) for kind in want.kinds)
+    return 1.0 if named else 0.0
+
+
+def missing_kinds(want: Wanted, said: str) -> tuple[Kind, ...]:
+    """The wanted kinds that nothing said so far gives."""
+    return tuple(kind for kind in want.kinds if not kind.answered.search(said))
+
+
+def related(asked: frozenset[str], own: frozenset[str]) -> bool:
+    """Whether they share a thing, or one names the class of a drug in the other.
+
+    Two drugs of one class are not related: what is true of one may be wrong for the other.
+    """
+    if any(entity in own for entity in asked if not entity.startswith("in:")):
+        return True
+    return any(f"in:{entity}" in own for entity in asked) or any(f"in:{entity}" in asked for entity in own)
 
 
 def entity_fit(want: Wanted, own: frozenset[str], context: frozenset[str]) -> float:
-    """1 when the sentence speaks of what is asked, -1 when it speaks of other drugs only, else 0.
+    """1 when the sentence speaks of what is asked, down to -1 when it speaks of other things only.
 
     `own` are the sentence's entities, `context` those of its document's title, which an unnamed subject refers to.
+    A sentence on another drug than the asked one is off the topic even in the right document.
     """
     if not want.entities:
         return 0.0
-    if want.entities & own:
+    if related(want.entities, own):
         return 1.0
-    if want.entities & context:
-        return -0.5 if own else 0.5
-    return -1.0 if own or context else 0.0
+    others = any(e.startswith(DRUG_PREFIXES) for e in own)
+    if related(want.entities, context):
+        return -0.3 if others and want.drugs else 0.5
+    if want.drugs and any(e.startswith(DRUG_PREFIXES) for e in context | own):
+        return -1.0
+    return -0.5 if context or own else 0.0

@@ -1,0 +1,172 @@
+"""Chooses the sentences of an answer: the direct answer, the points that belong to it, and when to seek care.
+
+Owns choice and order; scores come from `extractive_score.py`, the written form is given in `extractive.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from app.llm.answer_fit import missing_kinds
+from app.llm.base import GenerationRequest
+from app.llm.extractive_score import Scored, bigrams, overlap, similarity
+from app.llm.extractive_text import LEANS_BACK, Sentence, clean, stands_alone, with_context
+
+MAX_DIRECT_CHARS = 160
+MAX_CARE = 3
+MAX_CARE_CHARS = 150
+SAME_IDEA = 0.55
+PAIR_ALIKE = 0.5
+PAIR_BONUS = 0.5
+VERDICT_BONUS = 0.2
+POINT_RELATIVE = 0.5
+DIVERSITY = 0.5
+UNSURE = 0.3
+EQUAL = 0.85
+_VERDICT = re.compile(
+    r"^(可以|不可以|不能|不要|不宜|不建议|一般(可以|不)|通常(可以|不)|需要|不需要|不必|应|不应|禁止|会|不会|是|不是|能|没有必要|大多|不一定|多数)"
+)
+_CARE = re.compile(r"急诊|就医|医院|就诊|门诊")
+
+
+def direct_answer(scored: Scored) -> list[Sentence]:
+    """One to three sentences that answer at once: the best one with its context, then what is still unanswered."""
+    ranked = sorted(scored.sentences, key=lambda s: direct_score(scored, s), reverse=True)
+    for best in ranked:
+        group = _whole_answer(scored, best) or with_context(best, scored.sentences)
+        if group:
+            return _within([*group, *_completing(scored, best, group)], MAX_DIRECT_CHARS)
+    return []
+
+
+def _whole_answer(scored: Scored, best: Sentence) -> list[Sentence]:
+    """The answer from its first sentence on when the pair asks the same question; [] otherwise."""
+    if not best.asks or scored.pairs[best.place[0]] < PAIR_ALIKE:
+        return []
+    own = [s for s in scored.sentences if s.place[0] == best.place[0]]
+    return own[: max(1, own.index(best) + 1)] if own[0].opens else []
+
+
+def direct_score(scored: Scored, sentence: Sentence) -> float:
+    """The score as an opening: the first sentence of the answer to the same question, or a verdict, counts more."""
+    alike = scored.pairs.get(sentence.place[0], 0.0) if sentence.asks else 0.0
+    bonus = PAIR_BONUS * alike if sentence.opens and alike >= PAIR_ALIKE else 0.0
+    if sentence.opens and alike < PAIR_ALIKE:
+        bonus -= PAIR_BONUS / 2
+    if scored.want.yes_no and _VERDICT.match(sentence.text):
+        bonus += VERDICT_BONUS
+    if scored.want.what_is and not sentence.section:
+        bonus += VERDICT_BONUS
+    if LEANS_BACK.match(sentence.text) and not sentence.opens:
+        bonus -= VERDICT_BONUS
+    return sentence.score + bonus
+
+
+def _completing(scored: Scored, best: Sentence, group: Sequence[Sentence]) -> list[Sentence]:
+    """What the opening still needs: an asked kind of answer it lacks, else the next sentence of the same pair."""
+    said = "".join(s.text for s in group)
+    for kind in missing_kinds(scored.want, said):
+        fitting = [
+            s
+            for s in scored.sentences
+            if s not in group
+            and kind.answered.search(s.text)
+            and kind.section is not None
+            and (kind.section.search(s.section) or kind.section.search(s.asks))
+            and s.relevance >= POINT_RELATIVE * best.relevance
+            and s.about >= 0
+            and not LEANS_BACK.match(s.text)
+        ]
+        if fitting:
+            return [max(fitting, key=lambda s: s.score)]
+    beside = [s for s in scored.sentences if s.place == (best.place[0], group[-1].place[1] + 1)]
+    if best.asks:
+        return beside[:1] if group[0].opens else []
+    strong = [s for s in beside if s.score >= EQUAL * best.score and not LEANS_BACK.match(s.text)]
+    return strong[:1]
+
+
+def pick_points(
+    scored: Scored, direct: Sequence[Sentence], limit: int, max_chars: int, named: frozenset[Sentence]
+) -> list[Sentence]:
+    """Further sentences that belong to the question, each a new idea, in the order of the evidence.
+
+    `named` are the sentences that name a subject. Few or none when the evidence hardly fits.
+    """
+    if not direct or not scored.known:
+        return []
+    allowed = 1 if scored.sure < UNSURE else limit
+    home = direct[0].place[0]
+    floor = POINT_RELATIVE * max(s.relevance for s in direct)
+    pool = [s for s in scored.sentences if s not in direct and _belongs(scored, s, home, floor)]
+    chosen: list[Sentence] = []
+    while pool and len(chosen) < allowed:
+        said = [*direct, *chosen]
+        best = max(pool, key=lambda s: s.score - DIVERSITY * max(similarity(s, o) for o in said))
+        pool.remove(best)
+        group = [s for s in with_context(best, scored.sentences) if s not in said]
+        size = sum(len(s.text) for s in [*direct, *chosen, *group])
+        if not group or best not in group or any(_repeats(s, said) for s in group) or size > max_chars:
+            continue
+        if len(group) == 1 and not stands_alone(best, best in named):
+            continue
+        chosen.extend(group)
+    return sorted(chosen, key=lambda s: s.place)
+
+
+def _belongs(scored: Scored, sentence: Sentence, home: int, floor: float) -> bool:
+    """Whether a sentence belongs to the question: it fits well enough and speaks of the same thing."""
+    if sentence.about < 0 or sentence.relevance < floor:
+        return False
+    if sentence.place[0] == home:
+        return True
+    return not sentence.asks or scored.pairs.get(sentence.place[0], 0.0) >= 0.3
+
+
+def pick_care(request: GenerationRequest, direct: Sequence[Sentence], said: Sequence[Sentence]) -> list[Sentence]:
+    """When to seek care, from the document that answers; list items carry the instruction that leads them."""
+    asked = bigrams(request.question)
+    found: list[Sentence] = []
+    for index in _care_passages(request, direct):
+        lead = ""
+        for position, raw in enumerate(request.passages[index].chunk.sentences):
+            text = clean(raw)
+            if text.endswith(("：", ":")):
+                lead = text
+                continue
+            if len(text) < 8 or text.endswith("？"):
+                continue
+            is_item = raw.lstrip()[:1] in "-*0123456789"
+            urgent = 0.5 if "120" in (lead if is_item else "") + text else 0.2 if _CARE.search(lead + text) else 0.0
+            score = urgent + overlap(asked, bigrams(text)) - 0.01 * position
+            found.append(Sentence(text, index + 1, (index, position), score, lead=lead if is_item else ""))
+    chosen: list[Sentence] = []
+    for sentence in sorted(found, key=lambda s: s.score, reverse=True):
+        size = sum(len(s.text) for s in [*chosen, sentence])
+        fits = not chosen or (len(chosen) < MAX_CARE and size <= MAX_CARE_CHARS)
+        if fits and not _repeats(sentence, [*said, *chosen]) and not LEANS_BACK.match(sentence.text):
+            chosen.append(sentence)
+    return sorted(chosen, key=lambda s: s.place)
+
+
+def _care_passages(request: GenerationRequest, direct: Sequence[Sentence]) -> list[int]:
+    """The passages on seeking care of the document that answers; of the best document when it has none."""
+    answering = {request.passages[s.place[0]].chunk.document_id for s in direct[:1]}
+    care = sorted(request.care)
+    own = [i for i in care if request.passages[i].chunk.document_id in answering]
+    top = [i for i in care if request.passages[i].chunk.document_id == request.passages[0].chunk.document_id]
+    return own if own else top if top else care[:1]
+
+
+def _repeats(sentence: Sentence, said: Sequence[Sentence]) -> bool:
+    return any(similarity(sentence, other) > SAME_IDEA for other in said)
+
+
+def _within(sentences: Sequence[Sentence], max_chars: int) -> list[Sentence]:
+    kept: list[Sentence] = []
+    for sentence in sentences:
+        if kept and sum(len(s.text) for s in kept) + len(sentence.text) > max_chars:
+            break
+        kept.append(sentence)
+    return kept
