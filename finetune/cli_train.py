@@ -1,4 +1,4 @@
-"""The training half of `python -m finetune`: train, distil, merge, export, publish, evaluate, ab.
+"""The training half of `python -m finetune`: train, distil, merge, export, publish (evaluation: `cli_evaluate.py`).
 
 Owns arguments, output and exit codes only. Nothing heavy is imported before a command runs.
 """
@@ -14,6 +14,8 @@ from typing import Annotated
 import httpx
 import typer
 
+from finetune import cli_evaluate
+from finetune.model_client import ModelClient, ModelSpec
 from finetune.training.config import describe_options, load_settings, parse_overrides
 from finetune.training.errors import FinetuneError
 
@@ -77,16 +79,15 @@ def distil(
     from finetune.training.distil import distil as ask_all
 
     with reported():
-        count = ask_all(
-            source, target, client_for(base_url, api_key_env), model, max_tokens=max_tokens, limit=limit
-        )
+        teacher = ModelClient(ModelSpec(base_url, model, os.environ.get(api_key_env)))
+        count = ask_all(source, target, teacher, model, max_tokens=max_tokens, limit=limit)
         typer.echo(f"{count} new answers in {target}; a person must approve each before it can be trained on")
 
 
-def client_for(base_url: str, api_key_env: str) -> httpx.Client:
-    key = os.environ.get(api_key_env, "")
+def client_for(base_url: str, key_env: str) -> httpx.Client:
+    key = os.environ.get(key_env, "")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx.Client(base_url=base_url.rstrip("/") + "/", headers=headers, timeout=120.0)
+    return httpx.Client(base_url=base_url, headers=headers, timeout=60.0, trust_env=False)
 
 
 @app.command()
@@ -143,3 +144,6 @@ def publish(
         body = publishing.registration(adapter, name, served_path)
         reply = publishing.publish(client_for(service, token_env), body)
         typer.echo(f"registered {reply.get('name', name)}: {reply.get('state', 'registered')}")
+
+
+cli_evaluate.register(app, reported)

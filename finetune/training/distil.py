@@ -7,21 +7,18 @@ until a person has approved each record; training itself is supervised training.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from app.chat.prompts import system_prompt
 from app.safety.types import Audience
 from finetune.formats import read_records
+from finetune.model_client import ModelClient, ModelError
 from finetune.outputs import dump
 from finetune.problems import DataError
 from finetune.records import AI_GENERATED, Record
 from finetune.training.errors import DataRefused, FinetuneError
-
-TIMEOUT_S = 120.0
 
 
 class TeacherFailed(FinetuneError):
@@ -30,29 +27,10 @@ class TeacherFailed(FinetuneError):
     code = "teacher_failed"
 
 
-def ask(client: httpx.Client, model: str, messages: Sequence[Mapping[str, str]], **options: Any) -> str:
-    """One answer of an OpenAI-compatible endpoint; the client carries address, key and timeout.
-
-    Raises:
-        TeacherFailed: no connection, an error status, or an answer cut off by the token limit.
-    """
-    body = {"model": model, "messages": list(messages), "temperature": 0.0, "seed": 1, **options}
-    try:
-        reply = client.post("chat/completions", json=body)
-        reply.raise_for_status()
-        choice = reply.json()["choices"][0]
-        text = choice["message"]["content"]
-    except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise TeacherFailed(f"{client.base_url}: {type(error).__name__}: {error}") from error
-    if choice.get("finish_reason") == "length":
-        raise TeacherFailed(f"{client.base_url}: the answer was cut off; raise --max_tokens")
-    return str(text).strip()
-
-
 def distil(
     source: Path,
     target: Path,
-    client: httpx.Client,
+    client: ModelClient,
     model: str,
     *,
     max_tokens: int = 1024,
@@ -72,12 +50,19 @@ def distil(
         for record in _questions(source):
             if record.questions[0] in done or (limit is not None and count >= limit):
                 continue
-            answer = ask(client, model, _messages(record), max_tokens=max_tokens)
+            answer = _ask(client, record, max_tokens)
             file.write(dump(_pending(record, answer, model)) + "\n")
             file.flush()
             done.add(record.questions[0])
             count += 1
     return count
+
+
+def _ask(client: ModelClient, record: Record, max_tokens: int) -> str:
+    try:
+        return client.chat(_messages(record), max_tokens=max_tokens).strip()
+    except ModelError as error:
+        raise TeacherFailed(f"{error}; answers so far are kept, run again to go on") from error
 
 
 def _questions(source: Path) -> Iterator[Record]:

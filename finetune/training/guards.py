@@ -107,6 +107,3 @@ def _remove_broken(found: list[tuple[int, Path]]) -> None:
     for _, path in found:
         if not (path / "anxin.json").exists():
             shutil.rmtree(path)
-
-
-__all__ = ["BaseMismatch", "NumbersGuard", "WholeCheckpoints", "checkpoint_to_resume"]
