@@ -9,6 +9,8 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
+from app.cli_adapters import adapters_app
+from app.cli_kb import index_app, kb_app
 from app.db.migrate import migrate as migrate_database
 from app.errors import AnxinError
 from app.settings import Settings, load_settings
@@ -19,6 +21,9 @@ app = typer.Typer(
 )
 staff_app = typer.Typer(help="Staff accounts and their tokens.", no_args_is_help=True)
 app.add_typer(staff_app, name="staff")
+app.add_typer(kb_app, name="kb")
+app.add_typer(index_app, name="index")
+app.add_typer(adapters_app, name="adapters")
 console = Console()
 complaints = Console(stderr=True)
 T = TypeVar("T")

@@ -27,9 +27,10 @@ from app.llm.extractive import ExtractiveGenerator
 from app.llm.serving import make_pool, make_vllm_generator
 from app.llm.vllm import VllmGenerator
 from app.observability import log, metrics
+from app.safety.injection import InputKind, assess_input
 from app.safety.review import SafetyReviewer
 from app.safety.triage import TriageEngine
-from app.safety.types import Vector
+from app.safety.types import Turn, Vector
 from app.safety.watch import RuleWatch
 from app.settings import Settings
 from app.users.service import UserService
@@ -153,9 +154,10 @@ def count_rule_alarm(_problem: str) -> None:
     metrics.rule_alarms.inc()
 
 
-def refusal_for(message: str) -> tuple[str, str] | None:
+def refusal_for(message: str, history: Sequence[Turn]) -> tuple[str, str] | None:
     """Kind and reviewed reply when a message asks for what the service must not do."""
-    return None
+    finding = assess_input(message, history)
+    return None if finding.kind is InputKind.NONE else (finding.kind.value, finding.reply)
 
 
 def drugs_in(graph: MedicalGraph, text: str) -> frozenset[str]:

@@ -9,7 +9,7 @@ and stored, except an emergency notice, which waits for nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from app.admin.audit import AuditLog
@@ -34,6 +34,7 @@ from app.safety.types import (
     ReviewResult,
     Triage,
     TriageResult,
+    Turn,
     Vector,
     Verdict,
 )
@@ -42,7 +43,7 @@ from retrieval.types import EvidenceLevel
 AdapterChoice = Callable[[str, Opened], Awaitable[str | None]]
 EmbedMessage = Callable[[str], Awaitable[Vector | None]]
 TopicsOf = Callable[[str], list[str]]
-RefusalFor = Callable[[str], tuple[str, str] | None]
+RefusalFor = Callable[[str, Sequence[Turn]], tuple[str, str] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class Pipeline:
             answer.triage = await self._assess(ask, opened.history)
             answer.notices = answer.triage.notices
         metrics.triage.labels(answer.triage.level.value).inc()
-        templated = self._reviewed_template(ask, answer.triage)
+        templated = self._reviewed_template(ask, opened, answer.triage)
         if answer.triage.level is Level.EMERGENCY:
             for notice in assemble_body(answer)["notices"]:
                 yield Event("notice", notice)
@@ -171,12 +172,12 @@ class Pipeline:
         vector = await self.embed_message(ask.message)
         return await asyncio.to_thread(self.triage.assess, ask.message, history, embedding=vector)  # type: ignore[arg-type]
 
-    def _reviewed_template(self, ask: Ask, triage: TriageResult) -> str | None:
+    def _reviewed_template(self, ask: Ask, opened: Opened, triage: TriageResult) -> str | None:
         """What is answered without any model: emergencies and crises first, then refusals."""
         patient_emergency = triage.level is Level.EMERGENCY and ask.audience is Audience.PATIENT
         if triage.notices and (is_crisis(triage) or patient_emergency):
             return urgent_answer(triage)
-        refused = self.refusal_for(ask.message)
+        refused = self.refusal_for(ask.message, opened.history)
         if refused is None:
             return None
         kind, reply = refused
