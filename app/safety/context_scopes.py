@@ -68,15 +68,26 @@ def _reaches(cue: Span, mention: Mention, scan: Scan, breaks: Sequence[Span], li
         return _bare_list(word, gap, mention, scan)
     others = [m for m in scan.mentions if cue[1] <= m.start and m.end <= mention.start]
     rest = _without(gap, cue[1], others)
-    joined = bool(JOINT.search(gap)) or (word in STRONG_NEG and mention.word)
+    words = {(m.start, m.end) for m in scan.mentions if m.word}
+    bare = (mention.start, mention.end) in words
+    joined = bool(JOINT.search(gap)) or (word in STRONG_NEG and bare)
     left = len(FILLER.sub("", JOINT.sub("", rest)))
     if others:
-        adjacent = all(m.word and m.end - m.start <= 4 for m in (*others, mention))
+        adjacent = all((m.start, m.end) in words and m.end - m.start <= 4 for m in _widest(others)) and bare
         return left <= 2 and (joined or adjacent)
     # A body part or a side in between (没有左手麻) is part of the complaint; anything longer is another matter.
     parts = [s for s in scan.parts if cue[1] <= s[0] and s[1] <= mention.start]
     rest = _without_spans(gap, cue[1], parts)
     return len(FILLER.sub("", JOINT.sub("", rest))) <= (0 if word == "没" else 1)
+
+
+def _widest(mentions: Sequence[Mention]) -> list[Mention]:
+    """The mentions that no longer one contains."""
+    return [
+        m
+        for m in mentions
+        if not any(o.start <= m.start and m.end <= o.end and o.end - o.start > m.end - m.start for o in mentions)
+    ]
 
 
 def _bare_list(word: str, gap: str, mention: Mention, scan: Scan) -> bool:
