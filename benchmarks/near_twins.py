@@ -1,6 +1,6 @@
 """Fits and measures the near-twin judgement of `finetune/similarity.py` on its labelled pairs.
 
-Run `python benchmarks/near_twins.py`: prints the fitted weights (to be copied by hand) and recall and false alarms on
+Run `python -m benchmarks.near_twins`: prints the fitted weights (to be copied by hand) and recall and false alarms on
 the fitted and on the measured pairs.
 """
 

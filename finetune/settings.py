@@ -19,6 +19,6 @@ class DataSettings(BaseSettings):
     min_turns: int = 3
     max_turns: int = 8
     near_duplicate: float = 0.8
-    paraphrase: float = 0.55
+    paraphrase: float = 0.5
     dedupe_paraphrase: float = 0.6
     max_identical_answers: int = 3

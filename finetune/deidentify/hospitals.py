@@ -115,6 +115,8 @@ def _is_loose(kept: list[tuple[str, _Part]]) -> bool:
 def _part(word: str) -> _Part:
     if word not in _KINDS and _NOBODY.search(word) is not None:
         return _Part.STOP
+    if word == "和县":  # a county too, but 医院和县医院 is far more frequent
+        return _Part.STOP
     if word in _PLACES or word in _BRANDS or word in _TELLING:
         return _Part.NAMING
     if word in _KINDS:
