@@ -15,6 +15,9 @@ from finetune.evaluation.questions import Question, Ways
 
 _CITATION = re.compile(r"\[\^?\d+\]|［\d+］")
 _RANGE = re.compile(r"(?<=\d)\s*(?:[~～〜—–\-－至到]+)\s*(?=\d)")
+GAP = "…"
+_KEPT = "\ue7f2"  # stands for the gap mark while NFKC would take it apart
+_GAP = "[^。！？；!?;]{0,14}?"
 _SPACE = re.compile(r"\s+")
 _CLAUSE_END = "。！？；!?;，,、\n"
 _NEGATION = re.compile(
@@ -49,12 +52,12 @@ def normalise(text: str) -> str:
     """One spelling for what means the same: NFKC, simplified, lower case, no spaces, `-` between numbers."""
     import zhconv
 
-    text = unicodedata.normalize("NFKC", _CITATION.sub("", text))
+    text = unicodedata.normalize("NFKC", _CITATION.sub("", text.replace("...", "").replace(GAP, _KEPT)))
     text = zhconv.convert(text, "zh-cn").lower()
     text = _RANGE.sub("-", text)
     for long, short in _UNITS.items():
         text = text.replace(long, short)
-    return _SPACE.sub("", text)
+    return _SPACE.sub("", text).replace(_KEPT, GAP)
 
 
 def says(answer: str, ways: Ways) -> bool:
@@ -63,12 +66,13 @@ def says(answer: str, ways: Ways) -> bool:
 
 
 def _stated(answer: str, wording: str) -> bool:
-    start = answer.find(wording)
-    while wording and start >= 0:
-        if _STARTS_NEGATED.match(wording) or not _negated(answer, start):
-            return True
-        start = answer.find(wording, start + 1)
-    return False
+    """Whether the wording occurs without a negation before it. `…` in a wording stands for a few characters of the
+    same sentence. A wording that is a negation itself, or a number (`不超过3次` states the 3), needs no such check."""
+    if not wording:
+        return False
+    free = _STARTS_NEGATED.match(wording) is not None or wording[0].isdigit()
+    pattern = _GAP.join(re.escape(part) for part in wording.split(GAP))
+    return any(free or not _negated(answer, found.start()) for found in re.finditer(pattern, answer))
 
 
 def _negated(answer: str, start: int) -> bool:
