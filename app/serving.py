@@ -2,64 +2,85 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
-from pathlib import Path
 
 import uvicorn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.container import embedder_spec, make_store
+from app.admin.index_builds_assembly import KnowledgeAdmin, offline
+from app.admin.index_builds_repository import BuildState
 from app.db.migrate import migrate
-from app.identity import utc_now
+from app.db.tables_knowledge import IndexBuildRow
+from app.errors import StateConflict
 from app.settings import Settings
-from knowledge_base.build import PREFIX, IndexBuilder, activate, collection_name, fingerprint, prune
-from knowledge_base.document import read_documents
-from knowledge_base.vectors import VectorCache
-from retrieval.embedders import make_embedder
 
 KEEP_INDEXES = 2
+SAMPLE_EVERY = 3
+"""At a start every third acceptance question is asked, one of each topic; `anxin index build` asks all."""
 
 
 def ensure_index(settings: Settings, console: Console, *, force: bool = False) -> str:
     """Builds and activates an index when there is none for the documents as they are; returns its name.
 
-    The state file remembers what the served collection was built from and a build that was interrupted.
+    A build that was interrupted is gone on with. Blocking; starts its own event loop.
+
+    Raises:
+        AnxinError: the build failed.
     """
-    documents = read_documents(settings.documents_dir)
-    state_file = settings.var_dir / "index-state.json"
-    state = _read_state(state_file)
-    store = make_store(settings)
-    try:
-        embedder = make_embedder(embedder_spec(settings))
-        cache = VectorCache(embedder, folder=settings.var_dir)
-        builder = IndexBuilder(store, embedder, cache, sparse=settings.retrieval.embedder == "bge_m3")
-        wanted = f"{embedder.name}:{fingerprint(documents, builder.settings)}"
-        served = store.alias_target()
-        if served is not None and not force and state.get(served) == wanted:
+    return asyncio.run(_ensured(settings, console, force=force))
+
+
+async def _ensured(settings: Settings, console: Console, *, force: bool) -> str:
+    async with offline(settings, every=SAMPLE_EVERY) as admin:
+        served = await admin.builds.up_to_date()
+        if served is not None and not force:
+            await admin.documents.bring_up_to_date(served)
             return served
-        unfinished = [n for n in store.collections(PREFIX) if n != served and state.get(n) == f"building:{wanted}"]
-        name = unfinished[0] if unfinished else collection_name(embedder.name, utc_now())
-        _write_state(state_file, {**state, name: f"building:{wanted}"})
-        with _bar(console) as bar:
-            tasks = {step: bar.add_task(step, total=None, visible=False) for step in ("embed", "insert")}
+        row = await built_with_bar(admin, console)
+        before = await admin.builds.served()
+        try:
+            # With nothing to fall back on, an index that did not pass is better than none, and is said to be so.
+            switched = await admin.builds.activate(row.id, None, force=before is None)
+        except StateConflict as error:
+            console.print(f"[yellow]the new index is not served[/yellow]: {error.message}", highlight=False)
+            return row.name if before is None else before
+        if row.state == BuildState.REJECTED:
+            console.print(
+                "[yellow]acceptance was not passed; served because there is no other index[/yellow]"
+            )
+        await admin.builds.prune(KEEP_INDEXES - 1, None)
+        return switched.row.name
 
-            def told(step: str, done: int, total: int) -> None:
-                bar.update(tasks[step], completed=done, total=total, visible=total > 0)
 
-            report = builder.build(documents, name=name, progress=told)
-        activate(store, name)
-        dropped = prune(store, keep=KEEP_INDEXES - 1)
-        kept = {n: v for n, v in {**state, name: wanted}.items() if n not in dropped}
-        _write_state(state_file, kept)
-        console.print(
-            f"index {name}: {report.documents} documents, {report.chunks} passages, {report.embedded} texts embedded",
-            highlight=False,
-        )
-        return name
-    finally:
-        store.close()
+async def built_with_bar(admin: KnowledgeAdmin, console: Console) -> IndexBuildRow:
+    """Runs a build to its end and shows how far it is.
+
+    Raises:
+        StateConflict: it failed; the served index is untouched.
+    """
+    row = await admin.builds.start(None)
+    with _bar(console) as bar:
+        tasks = {
+            step: bar.add_task(step, total=None, visible=False) for step in ("embed", "insert", "accept")
+        }
+        waiting = asyncio.create_task(admin.builds.wait())
+        while not waiting.done():
+            await asyncio.wait([waiting], timeout=0.3)
+            now = await admin.builds.get(row.id)
+            if now.step in tasks:
+                bar.update(tasks[now.step], completed=now.done, total=now.total, visible=now.total > 0)
+    done = await admin.builds.get(row.id)
+    if done.result is None:
+        raise StateConflict(f"索引构建失败：{done.error}")
+    figures = done.result["overall"]
+    console.print(
+        f"index {done.name}: {done.documents} documents, {done.chunks} passages, {done.embedded} texts embedded; "
+        f"{figures['questions']} questions, hit@5 {figures['hit_at_5']:.3f}",
+        highlight=False,
+    )
+    return done
 
 
 def serve(settings: Settings, *, workers: int, console: Console) -> None:
@@ -72,7 +93,7 @@ def serve(settings: Settings, *, workers: int, console: Console) -> None:
     console.print(f"docs:  {base}/docs", highlight=False)
     console.print(
         f"try:   curl -s {base}/api/v1/chat -H 'Content-Type: application/json' "
-        "-d '{\"message\": \"阿司匹林和氯吡格雷可以一起吃吗？\"}'",
+        '-d \'{"message": "阿司匹林和氯吡格雷可以一起吃吗？"}\'',
         highlight=False,
         soft_wrap=True,
         markup=False,
@@ -96,18 +117,3 @@ def serve(settings: Settings, *, workers: int, console: Console) -> None:
 def _bar(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console)
-
-
-def _read_state(path: Path) -> dict[str, str]:
-    try:
-        state: dict[str, str] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return state
-
-
-def _write_state(path: Path, state: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".new")
-    scratch.write_text(json.dumps(state, indent=1))
-    scratch.replace(path)

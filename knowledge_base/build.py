@@ -66,7 +66,7 @@ class IndexBuilder:
     ) -> None:
         self._store = store
         self._embedder = embedder
-        self._cache = cache
+        self.cache = cache
         self.settings = ChunkSettings() if settings is None else settings
         self._sparse = sparse
 
@@ -115,25 +115,17 @@ class IndexBuilder:
         have = {_identity(chunk) for chunk in self._store.document_chunks(name, document.document_id)}
         return have == {_identity(chunk) for chunk in chunk_document(document, self.settings)}
 
-    def texts(self, documents: Iterable[Document]) -> list[str]:
-        """Everything that needs a vector: passages with their title, and their sentences."""
-        return self._texts([c for document in documents for c in chunk_document(document, self.settings)])
-
-    def _texts(self, chunks: Sequence[Chunk]) -> list[str]:
-        passages = [] if self._sparse else [chunk.embedded_text for chunk in chunks]
-        return [*passages, *(sentence for chunk in chunks for sentence in chunk.sentences)]
-
     def _embed(self, chunks: Sequence[Chunk], progress: Progress | None) -> int:
         def told(done: int, total: int) -> None:
             if progress is not None:
                 progress("embed", done, total)
 
-        return self._cache.fill(self._texts(chunks), told)
+        return self.cache.fill(texts_of(chunks, passages=not self._sparse), told)
 
     def _insert(self, name: str, chunks: Sequence[Chunk], progress: Progress | None) -> None:
         for start in range(0, len(chunks), INSERT_BATCH):
             batch = chunks[start : start + INSERT_BATCH]
-            vectors = [self._cache.dense(chunk.sentences) for chunk in batch]
+            vectors = [self.cache.dense(chunk.sentences) for chunk in batch]
             self._store.insert(name, batch, self._passages(batch), vectors)
             if progress is not None:
                 progress("insert", min(start + INSERT_BATCH, len(chunks)), len(chunks))
@@ -142,7 +134,13 @@ class IndexBuilder:
         texts = [chunk.embedded_text for chunk in chunks]
         if self._sparse:
             return self._embedder.embed(texts, "document")
-        return Embedding(np.ascontiguousarray(self._cache.dense(texts)))
+        return Embedding(np.ascontiguousarray(self.cache.dense(texts)))
+
+
+def texts_of(chunks: Sequence[Chunk], *, passages: bool = True) -> list[str]:
+    """Everything that needs a vector from the cache: passages with their title, and their sentences."""
+    whole = [chunk.embedded_text for chunk in chunks] if passages else []
+    return [*whole, *(sentence for chunk in chunks for sentence in chunk.sentences)]
 
 
 def _identity(chunk: Chunk) -> tuple[str, ...]:

@@ -166,6 +166,21 @@ class IndexBuildService:
                 await self._record_dropped(dropped, actor)
             return dropped
 
+    async def served(self) -> str | None:
+        """The collection that the alias points to. Raises KnowledgeUnavailable when the store does not answer."""
+        return await self._blocking(self._store.alias_target)
+
+    async def examine(self, name: str | None = None) -> Acceptance:
+        """Asks the acceptance questions of a collection, or of the served one.
+
+        Raises:
+            BuildNotFound: nothing is served; KnowledgeUnavailable: the store does not answer.
+        """
+        chosen = await self.served() if name is None else name
+        if chosen is None:
+            raise BuildNotFound
+        return await self._blocking(lambda: self._examine(chosen, lambda _step, _done, _total: None))
+
     async def take_over(self) -> None:
         """Frees builds of a process that is gone; for one that knows to be alone (it holds the Milvus Lite file)."""
         async with self._database.begin() as session:
@@ -179,7 +194,7 @@ class IndexBuildService:
             KnowledgeUnavailable: the documents or the store cannot be read.
         """
         await self._follow_alias()
-        served = await self._blocking(self._store.alias_target)
+        served = await self.served()
         if served is None:
             return None
         wanted = (await self._builder()).fingerprint(await self._from_repository())
@@ -330,7 +345,7 @@ class IndexBuildService:
 
     async def _follow_alias(self) -> None:
         """Rows as Milvus has it: after a crash between the two, or a change by other means."""
-        served = await self._blocking(self._store.alias_target)
+        served = await self.served()
         present = set(await self._blocking(lambda: self._store.collections(building.PREFIX)))
         now = self._clock()
         async with self._database.begin() as session:
