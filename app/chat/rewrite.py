@@ -1,28 +1,26 @@
 """Makes a follow-up question stand alone, without a model: the topic of the last turns is carried over.
 
-"那要吃多久？" after a question on clopidogrel becomes "氯吡格雷 那要吃多久？". A question that names its own topic is left
-as it is. What counts as a topic (drug, disease, procedure, test …) is the medical graph's business.
+"那要吃多久？" after a question on clopidogrel becomes "氯吡格雷 那要吃多久？"; "那氯吡格雷呢？" takes over the earlier question
+instead; a question that names its own topic is left as it is. What counts as a topic (drug, disease, procedure, test …)
+is the medical graph's business; which words point back is in `references.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from app.chat.references import Reference, chit_chat, own_content, read_reference, same_sort, substitution, switches_topic
 from app.safety.types import Turn
 
 MAX_CARRIED = 3
-LOOK_BACK_QUESTIONS = 3
-SHORT_QUESTION_CHARS = 14
+LOOK_BACK_QUESTIONS = 8
+"""Questions looked through for a topic: small talk in between must not lose it."""
+MAX_OWN_CONTENT = 3
+"""Characters of its own (common words of asking excepted) up to which a question without a topic is a follow-up."""
+MAX_PHRASE_CHARS = 30
 
 TopicsOf = Callable[[str], Sequence[str]]
-
-_REFERENCE = re.compile(
-    r"^(那|那么|它|这个|这种|这|该|上面|刚才|前面|还有|另外|如果|要是|一般|平时|可以|能|需要|要|会|多久|多长|怎么|为什么|什么时候|有没有|是不是|有什么)"
-)
-_PRONOUN = re.compile(r"(它们?|这个?(药|病|手术|检查|针|情况|症状|办法|训练)?|那个?(药|病|手术|检查|针)|该(药|病)|两(种|个)药?|上面(说|提)的|刚才(说|提)的|您?说的)")
-_COMPARE = re.compile(r"(和|跟|与|同).{0,12}(一起|同时|比|区别|不同|冲突|合用)|换成|改成|改吃|哪个")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,46 +33,80 @@ class Rewritten:
 
 def rewrite(message: str, history: Sequence[Turn], topics_of: TopicsOf) -> Rewritten:
     """The message as a standalone question; unchanged on a first turn."""
-    if not history:
+    if not history or switches_topic(message):
         return Rewritten(message)
     own = tuple(topics_of(message))
-    if own and not _leans_on_history(message):
+    asked = [turn.content for turn in history if turn.role == "user"]
+    instead = _earlier_question_on(own, message, asked, topics_of)
+    if instead is not None:
+        return Rewritten(instead)
+    reference = read_reference(message)
+    if not _follows_up(message, own, reference):
         return Rewritten(message)
-    if not own and not _may_be_follow_up(message):
-        return Rewritten(message)
-    carried = tuple(topic for topic in _last_topics(history, topics_of) if topic not in own)[:MAX_CARRIED]
-    if not carried:
-        return Rewritten(message)
-    return Rewritten(f"{' '.join(carried)} {message}", carried)
+    carried = _carried(reference, own, asked, topics_of)
+    if not carried and not own:
+        return _with_last_words(message, reference, asked, history, topics_of)
+    return Rewritten(f"{' '.join(carried)} {message}", carried) if carried else Rewritten(message)
 
 
-def _leans_on_history(message: str) -> bool:
-    return _PRONOUN.search(message) is not None or (
-        _COMPARE.search(message) is not None and len(message) <= SHORT_QUESTION_CHARS + 6
-    )
+def _follows_up(message: str, own: Sequence[str], reference: Reference) -> bool:
+    """Whether the message needs what was said before: it points back, or says nothing that could stand alone."""
+    if own:
+        return reference.points_back or reference.compares or reference.object_missing
+    return reference.points_back or reference.continues or len(own_content(message)) <= MAX_OWN_CONTENT
 
 
-def _may_be_follow_up(message: str) -> bool:
-    return (
-        _PRONOUN.search(message) is not None
-        or _REFERENCE.match(message) is not None
-        or len(message) <= SHORT_QUESTION_CHARS
-    )
-
-
-def _last_topics(history: Sequence[Turn], topics_of: TopicsOf) -> list[str]:
-    """Topics of the newest question that names any; else of the answer that followed it."""
-    looked = 0
-    for turn in reversed(history):
-        if turn.role != "user":
+def _carried(
+    reference: Reference, own: Sequence[str], asked: Sequence[str], topics_of: TopicsOf
+) -> tuple[str, ...]:
+    """The topics that the message refers to: of the newest question that names any of the sort meant."""
+    newest: tuple[str, ...] = ()
+    for question in list(reversed(asked))[:LOOK_BACK_QUESTIONS]:
+        topics = tuple(topic for topic in dict.fromkeys(topics_of(question)) if topic not in own)
+        if not topics:
             continue
-        topics = list(dict.fromkeys(topics_of(turn.content)))
-        if topics:
-            return topics
-        looked += 1
-        if looked >= LOOK_BACK_QUESTIONS:
-            break
-    for turn in reversed(history):
-        if turn.role == "assistant":
-            return list(dict.fromkeys(topics_of(turn.content)))[:1]
-    return []
+        fitting = same_sort(topics, reference.sort)
+        if fitting:
+            return reference.choose(fitting)[:MAX_CARRIED]
+        newest = newest if newest else topics
+    return reference.choose(newest)[:MAX_CARRIED]
+
+
+def _earlier_question_on(
+    own: Sequence[str], message: str, asked: Sequence[str], topics_of: TopicsOf
+) -> str | None:
+    """For "那氯吡格雷呢": the last question on a topic, asked of the new one. None when the message is nothing like it."""
+    new = substitution(message) if own else None
+    if new is None:
+        return None
+    for question in list(reversed(asked))[:LOOK_BACK_QUESTIONS]:
+        place = _surface(question, topics_of)
+        if place is not None:
+            return question[: place[0]] + new + question[place[1] :]
+    return None
+
+
+def _surface(question: str, topics_of: TopicsOf) -> tuple[int, int] | None:
+    """Where a question names its only topic: the shortest stretch that still names it; None when it names several."""
+    topics = list(dict.fromkeys(topics_of(question)))
+    if len(topics) != 1:
+        return None
+    start, end = 0, len(question)
+    while end - start > 1 and list(topics_of(question[start + 1 : end])) == topics:
+        start += 1
+    while end - start > 1 and list(topics_of(question[start : end - 1])) == topics:
+        end -= 1
+    return start, end
+
+
+def _with_last_words(
+    message: str, reference: Reference, asked: Sequence[str], history: Sequence[Turn], topics_of: TopicsOf
+) -> Rewritten:
+    """No question named a topic: the last one's own words are taken, for a drug meant the first that an answer named."""
+    if reference.sort == "drug":
+        for turn in reversed(history):
+            named = same_sort(tuple(topics_of(turn.content)), "drug") if turn.role == "assistant" else ()
+            if named:
+                return Rewritten(f"{named[0]} {message}", (named[0],))
+    phrase = next((q for q in reversed(asked) if not chit_chat(q) and own_content(q)), None)
+    return Rewritten(message) if phrase is None else Rewritten(f"{phrase[-MAX_PHRASE_CHARS:]} {message}")

@@ -7,13 +7,17 @@ Owns these judgements for the extractive generator; lexical and vector similarit
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 EntitiesOf = Callable[[str], frozenset[str]]
 """Ids of what a text names ("drg:aspirin"); "in:cls:statin" marks a class that a named drug belongs to."""
 
 DRUG_PREFIXES = ("drg:", "cls:")
+NARROWER = 0.4
+"""Taken off when a sentence is about a drug and the question is not: true for those who take it only."""
+DRUG_KINDS = frozenset({"treat", "together", "stop", "switch", "missed", "meal"})
 _DURATION = r"([\d一两三四五六七八九十半])+\s*(～\s*\d+\s*)?(个)?(多)?(分钟|小时|天|日|周|星期|月|年)|终身|终生|长期|一辈子|当天"
 _AMOUNT = r"\d+(\.\d+)?\s*(～\s*\d+(\.\d+)?)?\s*(mg|g|μg|ml|mmol|μmol|mmHg|ng|%|片|粒|次|克|毫克|毫升|℃|kg|步|分|个|倍|U|L)"
 _VERDICT = r"可以|不能|不要|不宜|不建议|避免|禁止|禁用|慎用|需要|不必|不用|一般不|不会|不是|不等于|不一定|多数|必须|能"
@@ -27,14 +31,17 @@ class Kind:
     asked: re.Pattern[str]
     answered: re.Pattern[str]
     section: re.Pattern[str] | None = None
+    anywhere: bool = False
 
 
-def _kind(name: str, asked: str, answered: str, section: str | None = None) -> Kind:
-    return Kind(name, re.compile(asked), re.compile(answered), None if section is None else re.compile(section))
+def _kind(name: str, asked: str, answered: str, section: str | None = None, *, anywhere: bool = False) -> Kind:
+    """`anywhere` kinds are also recognised in the background of a question ("昨天忘了吃，今天补两片行吗")."""
+    heading = None if section is None else re.compile(section)
+    return Kind(name, re.compile(asked), re.compile(answered), heading, anywhere)
 
 
 KINDS = (
-    _kind("missed", r"忘|漏(?!尿|斗)", r"漏服|漏|忘|补|下一次|下次", r"漏|忘"),
+    _kind("missed", r"忘|漏(?!尿|斗)", r"漏服|漏|忘|补|下一次|下次", r"漏|忘", anywhere=True),
     _kind(
         "effects",
         r"副作用|不良反应|坏处|伤(肝|肾|胃|身)|发胖|上瘾|依赖|正常吗|是药的",
@@ -75,7 +82,7 @@ KINDS = (
         r"哪些人|孕|孩子|儿童|老人|肾|肝|小心|当心|禁|不能",
     ),
     _kind("switch", r"换(成|着|个|药)?|代替|替代", r"换|代替|替代|改", r"换|区别|选"),
-    _kind("difference", r"区别|不同|怎么分|哪个(好|更|降)|比较|一样吗|是不是一个|一回事|还是[^吃饭早晚]{2,8}", r"区别|不同|而|比|更|相比|多半|则|成分|就是", r"区别|区分|分清|不同|哪"),
+    _kind("difference", r"区别|不同|怎么分|哪个(好|更|降)|比较|一样吗|是不是一个|一回事|还是[^吃饭早晚]{2,8}", r"区别|不同|相比|多半|多为|则|成分|就是|比.{1,14}(强|弱|快|慢|高|低|多|少|好|轻|重|久|早|晚)|更(强|弱|快|慢|高|低|多|少|好|像|早|久)", r"区别|区分|分清|不同|哪|怎么分"),
     _kind("watch", r"查什么|查啥|什么指标|监测|复查|多久查|定期", r"复查|检查|查|监测|化验|心电图", r"复查|监测|检查|随访|查"),
     _kind("test", r"检查(?!前)|怎么查|确诊|怎么知道|判断|做什么检查", r"检查|化验|心电图|CT|造影|超声|磁共振|血|查|可以看|多半", r"检查|确诊|怎么查|判断|区分"),
     _kind("prepare", r"检查前|造影前|做.{1,8}(之)?前|准备", r"前|空腹|禁食|停|准备|不吃|少量喝水|提前|练习", r"准备|前"),
@@ -83,7 +90,7 @@ KINDS = (
     _kind("treat", r"怎么治|治疗|吃什么药|吃啥药|用什么药|能用什么|什么药|根治|断根|治(好|断)", r"治疗|药|首选|手术|控制|根治|断根", r"治疗|用什么药|怎么治|药"),
     _kind("recover", r"恢复|能好|预后|好得了|根治|断根|治断", r"恢复|好转|可以|多数|控制|根治|断根|半年|改善", r"恢复|预后|黄金"),
     _kind("signs", r"表现|症状|感觉|什么样|是什么病|什么(毛)?病|是怎么了|怎么了|咋了|征兆", r"表现|常|出现|症状|多半|可能|叫|就是|提示", r"表现|症状|感觉|什么样|认出"),
-    _kind("food", r"吃什么(?!药)|饮食|忌口|能吃|吃啥(?!药)|喝酒|喝水|低钠盐|海鲜|鸡蛋|水果|啤酒|菠菜|西柚|柚子|牛奶", r"吃|饮食|食物|盐|油|水果|蔬菜|喝|酒", r"吃|饮食|忌|喝|食"),
+    _kind("food", r"吃什么(?!药)|饮食|忌口|吃啥(?!药)|喝酒|喝水|低钠盐|海鲜|鸡蛋|水果|啤酒|菠菜|西柚|柚子|牛奶", r"吃|饮食|食物|盐|油|水果|蔬菜|喝|酒", r"吃|饮食|忌|喝|食"),
     _kind("use", r"怎么(吃|用|喷|服|打|做|练|摆|含|放|戴|安排|量)|用法|如何(服|使)|掰|嚼|磨|碾", r"每日|每天|次|含|喷|服|先|再|放|整片|掰|嚼|早上|分钟|枕|舌下", r"怎么(吃|用|喷|服|打|做|练|摆|含|放|量)|用法|步骤|方法"),
     _kind("care", r"注意什么|注意啥|要注意|注意事项|怎么护理|怎么照顾|生活上", r"注意|避免|不要|定期|保持|要|先", r"注意|护理|生活|回家|术后|照护"),
     _kind("place", r"什么科|哪个科|挂.{0,3}(科|号)|去哪", r"科|门诊|急诊", r"科"),
@@ -111,13 +118,25 @@ class Wanted:
     def drugs(self) -> frozenset[str]:
         return frozenset(e for e in self.entities if e.startswith(DRUG_PREFIXES))
 
+    @property
+    def reads_value(self) -> bool:
+        return any(kind.name in ("reading", "amount") for kind in self.kinds)
+
+    @property
+    def asks_how(self) -> bool:
+        return any(kind.name in ("act", "use", "care", "prepare") for kind in self.kinds)
+
+    @property
+    def asks_for_drugs(self) -> bool:
+        return any(kind.name in DRUG_KINDS for kind in self.kinds) or any("药" in clause for clause in self.asking)
+
 
 def wanted(question: str, entities_of: EntitiesOf) -> Wanted:
     """Reads the question once."""
     clauses = [clause for clause in _CLAUSE.split(question) if clause]
     asking = tuple(clause for clause in clauses if _ASKS.search(clause))
     asking = asking if asking else tuple(clauses)
-    kinds = tuple(kind for kind in KINDS if any(kind.asked.search(clause) for clause in asking))
+    kinds = kinds_of(asking, question)
     special = tuple(kind for kind in kinds if kind.name != "yes_no")
     return Wanted(
         asking=asking,
@@ -127,6 +146,29 @@ def wanted(question: str, entities_of: EntitiesOf) -> Wanted:
         yes_no=any(kind.name == "yes_no" for kind in kinds),
         what_is=any(_WHAT_IS.search(clause) for clause in asking),
     )
+
+
+def kinds_of(asking: Sequence[str], question: str) -> tuple[Kind, ...]:
+    """The kinds of answer that clauses ask for."""
+    return tuple(
+        kind
+        for kind in KINDS
+        if any(kind.asked.search(clause) for clause in asking) or (kind.anywhere and kind.asked.search(question))
+    )
+
+
+@lru_cache(maxsize=2048)
+def kind_names(question: str) -> frozenset[str]:
+    """Names of the kinds that a question of the knowledge base asks for, yes or no excepted."""
+    return frozenset(kind.name for kind in kinds_of([question], question)) - {"yes_no"}
+
+
+def kind_agreement(want: Wanted, question: str) -> float:
+    """How far another question asks for the same kinds of answer, 0..1."""
+    mine, theirs = {kind.name for kind in want.kinds} - {"yes_no"}, kind_names(question)
+    if not mine and not theirs:
+        return 1.0
+    return len(mine & theirs) / len(mine | theirs)
 
 
 def kind_fit(want: Wanted, sentence: str) -> float:
@@ -163,13 +205,22 @@ def entity_fit(want: Wanted, own: frozenset[str], context: frozenset[str]) -> fl
     `own` are the sentence's entities, `context` those of its document's title, which an unnamed subject refers to.
     A sentence on another drug than the asked one is off the topic even in the right document.
     """
-    if not want.entities:
-        return 0.0
+    drugs_named = any(e.startswith(DRUG_PREFIXES) for e in own)
+    if not want.drugs:
+        narrower = drugs_named or any(e.startswith(DRUG_PREFIXES) for e in context)
+        fit = 0.0 if not want.entities else _thing_fit(want, own, context)
+        return fit - (NARROWER if narrower and not want.asks_for_drugs else 0.0)
     if related(want.entities, own):
         return 1.0
-    others = any(e.startswith(DRUG_PREFIXES) for e in own)
     if related(want.entities, context):
-        return -0.3 if others and want.drugs else 0.5
-    if want.drugs and any(e.startswith(DRUG_PREFIXES) for e in context | own):
-        return -1.0
-    return -0.5 if context or own else 0.0
+        return -0.3 if drugs_named else 0.5
+    return -1.0 if drugs_named or context else -0.5
+
+
+def _thing_fit(want: Wanted, own: frozenset[str], context: frozenset[str]) -> float:
+    """The same for questions that name no drug: diseases and tests go together too often to rule anything out."""
+    if related(want.entities, own):
+        return 1.0
+    if related(want.entities, context):
+        return 0.5
+    return -0.25 if context or own else 0.0

@@ -14,20 +14,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from app.llm.answer_fit import EntitiesOf, Wanted, entity_fit, kind_fit, section_fit, wanted
+from app.llm.answer_fit import EntitiesOf, Wanted, entity_fit, kind_agreement, kind_fit, section_fit, wanted
 from app.llm.base import GenerationRequest
 from app.llm.extractive_text import Sentence, clean, read_sentences
+
 from app.llm.extractive_values import numbers_of, value_fit
+from app.llm.lay_words import written_words
 
 CONTEXT_WEIGHT = 0.5
 """Share of a word's weight when only the background of the question has it, not the clause that asks."""
-SINGLE_WEIGHT = 0.4
-TRIPLE_WEIGHT = 0.8
+SINGLE_WEIGHT = 0.45
+TRIPLE_WEIGHT = 0.75
 TITLE_WEIGHT = 0.35
 """Share of a word's weight when a title has it: the name of the subject says which document, not which sentence."""
-NEAR, WORDS, KIND, UNDER = 0.5, 1.2, 0.4, 1.2
-PASSAGE, ABOUT, VALUE = 0.4, 0.35, 0.4
-WRONG_PAIR = 0.38
+NEAR, WORDS, KIND, UNDER = 0.4, 1.1, 0.5, 1.1
+PASSAGE, ABOUT, VALUE = 0.35, 0.4, 0.4
+WRONG_PAIR = 0.35
 """A pair whose question is less like the asked one than this answers something else."""
 _NOT_WORD = re.compile(r"[^\w一-鿿]+")
 _STOP = frozenset("的了吗呢吧啊呀么是有在我你您他她它们这那和与及就都也还要能可以会怎什老咋啥呗")
@@ -54,7 +56,7 @@ def score_sentences(request: GenerationRequest, entities_of: EntitiesOf) -> Scor
     raw = [s for i, hit in enumerate(request.passages) if i not in request.care for s in read_sentences(hit, i)]
     headings = [s.asks if s.asks else s.section for s in raw if s.place[1] <= 1]
     words = QuestionWords(want, [*(s.text for s in raw), *headings], {hit.chunk.title for hit in request.passages})
-    given = numbers_of(request.question)
+    given = numbers_of(request.question) if want.reads_value else ()
     near = sentence_nearness(request)
     titles = {i: entities_of(hit.chunk.title) for i, hit in enumerate(request.passages)}
     top = max((hit.score for hit in request.passages), default=0.0)
@@ -90,7 +92,8 @@ def under_fit(
         return 0.0
     asks = own[0].asks
     if asks:
-        return 0.55 * words.alike(asks) + 0.45 * near.get((index, 0), 0.0)
+        alike, kinds = words.alike(asks), kind_agreement(want, asks)
+        return 0.45 * alike + 0.25 * near.get((index, 0), 0.0) + 0.3 * kinds
     return 0.6 * words.alike(own[0].section) + 0.4 * section_fit(want, own[0].section)
 
 
@@ -121,8 +124,8 @@ class QuestionWords:
         self._titles = frozenset[str]().union(*(terms(title) for title in titles))
         self._count = len(rows)
         self._seen = Counter(term for row in rows for term in row)
-        asked = frozenset[str]().union(*(terms(clause) for clause in want.asking))
-        context = frozenset[str]().union(*(terms(clause) for clause in want.context)) - asked
+        asked = _said(want.asking)
+        context = _said(want.context) - asked
         self._own = {t: self._weight(t) for t in asked} | {t: CONTEXT_WEIGHT * self._weight(t) for t in context}
         # A word no candidate has says nothing about which candidate is best.
         self._total = sum(weight for term, weight in self._own.items() if self._seen[term])
@@ -144,6 +147,10 @@ class QuestionWords:
         rare = math.log(1 + (self._count + 1) / (self._seen[term] + 0.5))
         length = SINGLE_WEIGHT if len(term) == 1 else TRIPLE_WEIGHT if len(term) == 3 else 1.0
         return rare * length * (TITLE_WEIGHT if term in self._titles else 1.0)
+
+
+def _said(clauses: Iterable[str]) -> frozenset[str]:
+    return frozenset[str]().union(*(terms(text) for clause in clauses for text in (clause, written_words(clause))))
 
 
 @lru_cache(maxsize=4096)

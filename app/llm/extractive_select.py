@@ -18,14 +18,18 @@ MAX_CARE = 3
 MAX_CARE_CHARS = 150
 SAME_IDEA = 0.55
 PAIR_ALIKE = 0.5
-PAIR_BONUS = 0.5
-VERDICT_BONUS = 0.2
+PAIR_RELATED = 0.3
+PAIR_BONUS = 0.45
+VERDICT_BONUS = 0.15
 POINT_RELATIVE = 0.5
 DIVERSITY = 0.5
 UNSURE = 0.3
 EQUAL = 0.85
+LEAN_PENALTY = 0.4
+FIRST_STEP = 0.3
+"""Steps are told from the first one on."""
 _VERDICT = re.compile(
-    r"^(可以|不可以|不能|不要|不宜|不建议|一般(可以|不)|通常(可以|不)|需要|不需要|不必|应|不应|禁止|会|不会|是|不是|能|没有必要|大多|不一定|多数)"
+    r"^.{0,8}?(可以|不可以|不能|不要|不宜|不建议|一般(可以|不)|通常(可以|不)|需要|不需要|不必|应|不应|禁止|会|不会|是|不是|能|没有必要|大多|不一定|多数)"
 )
 _CARE = re.compile(r"急诊|就医|医院|就诊|门诊")
 
@@ -41,8 +45,8 @@ def direct_answer(scored: Scored) -> list[Sentence]:
 
 
 def _whole_answer(scored: Scored, best: Sentence) -> list[Sentence]:
-    """The answer from its first sentence on when the pair asks the same question; [] otherwise."""
-    if not best.asks or scored.pairs[best.place[0]] < PAIR_ALIKE:
+    """The answer from its first sentence on when the pair asks much the same question; [] otherwise."""
+    if not best.asks or scored.pairs[best.place[0]] < PAIR_RELATED:
         return []
     own = [s for s in scored.sentences if s.place[0] == best.place[0]]
     return own[: max(1, own.index(best) + 1)] if own[0].opens else []
@@ -59,7 +63,9 @@ def direct_score(scored: Scored, sentence: Sentence) -> float:
     if scored.want.what_is and not sentence.section:
         bonus += VERDICT_BONUS
     if LEANS_BACK.match(sentence.text) and not sentence.opens:
-        bonus -= VERDICT_BONUS
+        bonus -= LEAN_PENALTY
+    if scored.want.asks_how and sentence.item:
+        bonus += FIRST_STEP / (1 + sentence.place[1])
     return sentence.score + bonus
 
 
@@ -121,7 +127,7 @@ def _belongs(scored: Scored, sentence: Sentence, home: int, floor: float) -> boo
         return False
     if sentence.place[0] == home:
         return True
-    return not sentence.asks or scored.pairs.get(sentence.place[0], 0.0) >= 0.3
+    return not sentence.asks or scored.pairs.get(sentence.place[0], 0.0) >= PAIR_RELATED
 
 
 def pick_care(request: GenerationRequest, direct: Sequence[Sentence], said: Sequence[Sentence]) -> list[Sentence]:

@@ -16,12 +16,21 @@ REMEMBERED = 4096
 
 
 def subjects_of(graph: MedicalGraph) -> EntitiesOf:
-    """A function from text to the ids of what it names; classes of a named drug are marked "in:"."""
+    """A function from text to the ids of what it names; the classes of a drug and the
+    general names that a longer one ends in are marked "in:"."""
 
     @lru_cache(maxsize=REMEMBERED)
     def named(text: str) -> frozenset[str]:
-        own = {m.entity.id for m in graph.mentions(text) if m.entity.type in SUBJECT_TYPES}
-        above = {f"in:{entity.id}" for drug in own for entity, distance in graph.lineage(drug) if distance > 0}
-        return frozenset(own | above)
+        mentions = [m for m in graph.mentions(text) if m.entity.type in SUBJECT_TYPES]
+        own = {m.entity.id for m in mentions}
+        above = {entity.id for one in own for entity, distance in graph.lineage(one) if distance > 0}
+        above |= {general for m in mentions for general in _general(graph, text[m.start : m.end])}
+        return frozenset(own | {f"in:{one}" for one in above})
 
     return named
+
+
+def _general(graph: MedicalGraph, name: str) -> set[str]:
+    """Ids of the diseases that a longer name ends in: 稳定型心绞痛 is an 心绞痛."""
+    shorter = [name[start:] for start in range(1, len(name) - 1)]
+    return {e.id for ending in shorter for e in graph.resolve(ending) if e.type == "disease"}
