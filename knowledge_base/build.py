@@ -89,6 +89,7 @@ class IndexBuilder:
         """
         if name not in self._store.collections(PREFIX):
             self._store.create(name, dim=self._embedder.dim, sparse=self._sparse)
+        self._store.load(name)
         present = self._store.document_ids(name)
         self._store.delete_documents(name, sorted(present - {document.document_id for document in documents}))
         todo = [d for d in documents if d.document_id not in present or not self.holds(name, d)]
@@ -100,7 +101,7 @@ class IndexBuilder:
         return BuildReport(name, len(documents), self._store.count(name), embedded)
 
     def update(self, name: str, document: Document, progress: Progress | None = None) -> int:
-        """Replaces one document inside a collection; returns its number of chunks.
+        """Replaces one document inside a loaded collection; returns its number of chunks.
 
         Everything slow comes first: between removing the old chunks and adding the new ones there is no embedding.
         """
@@ -108,10 +109,11 @@ class IndexBuilder:
         self._embed(chunks, progress)
         self._store.delete_documents(name, [document.document_id])
         self._insert(name, chunks, None)
+        self._store.load(name)
         return len(chunks)
 
     def holds(self, name: str, document: Document) -> bool:
-        """Whether the collection has exactly the chunks of this version of the document."""
+        """Whether the (loaded) collection has exactly the chunks of this version of the document."""
         have = {_identity(chunk) for chunk in self._store.document_chunks(name, document.document_id)}
         return have == {_identity(chunk) for chunk in chunk_document(document, self.settings)}
 

@@ -31,6 +31,7 @@ class Indexing:
         self._make_builder = make_builder
         self._builder: IndexBuilder | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._loaded: set[str] = set()
 
     async def serve(self, document: Document) -> str | None:
         """Puts this version into the served collection; its name, or None when nothing is served yet.
@@ -72,15 +73,23 @@ class Indexing:
             self._builder = self._make_builder()
         return self._builder
 
+    def _load(self, name: str) -> None:
+        """Collections that nobody searched since the process started are not loaded; reading one needs it."""
+        if name not in self._loaded:
+            self._store.load(name)
+            self._loaded.add(name)
+
     def _serve(self, document: Document) -> str | None:
         name = self._store.alias_target()
         if name is not None:
+            self._load(name)
             self._made().update(name, document)
         return name
 
     def _remove(self, document_id: str) -> None:
         for name in self._store.collections(PREFIX):
             try:
+                self._load(name)
                 self._store.delete_documents(name, [document_id])
                 deadline = time.monotonic() + VISIBLE_S
                 while self._store.document_chunks(name, document_id):
@@ -92,6 +101,7 @@ class Indexing:
 
     def _follow(self, name: str, wanted: Mapping[str, Document | None]) -> int:
         changed = 0
+        self._load(name)
         present = self._store.document_ids(name)
         for document_id, document in wanted.items():
             if document is None:
