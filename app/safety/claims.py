@@ -38,6 +38,11 @@ _SAFE_ADVICE = re.compile(
 _DENIES_KNOWING = re.compile(r"(?:资料|信息|依据|证据|文献)[^,;。!?]{0,10}(?:没有|未|不足|有限|查不到|缺乏)|没有(?:查到|找到|相关)|(?:没有|缺乏|尚无|无)[^,;。!?]{0,8}(?:证据|依据|研究)|无法(?:确定|判断|回答|给出|提供)|不(?:确定|清楚|了解|能确定|能判断)")
 _TREATMENT = re.compile(r"溶栓|取栓|服|吃|药|疗程|间隔|剂量|打针|有效|治疗|手术|使用")
 _DIRECTS = re.compile(r"可以|能|建议|应|就|每|即可|够|推荐|请|通常|一般")
+_THRESHOLD = re.compile(r"如果|若|一旦|如|超过|高于|低于|持续|达到|以上|以下|时")
+# What makes a time a clinical figure: treatment, course of a disease, keeping of a medicine.
+_TIMED = re.compile(
+    r"药|服|疗程|治疗|溶栓|取栓|间隔|抗凝|双抗|抗血小板|恢复|康复|见效|起效|复查|监测|消退|升高|时间窗|发病|停|禁|保存|有效|使用|用|手术|术后|风险|复发|支架|疫苗|洗|冲|训练|运动|睡|开始|重复|不超过|内|窗"
+)
 _ECHO_WITH_CARE = frozenset({Dim.TIME, Dim.PERCENT})
 _GENERIC = frozenset({"抗生素", "抗菌药", "抗菌药物", "消炎药", "消炎药片", "消炎针", "疫苗", "减肥药", "避孕药", "激素"})
 _READINGS = frozenset(
@@ -78,7 +83,7 @@ class ClaimChecker:
         found = [
             Name(mention.entity.id, mention.surface, mention.start, mention.end)
             for mention in self._terms.mentions(folded)
-            if mention.entity.type == "drug"
+            if mention.entity.type in {"drug", "drug_class"}
         ]
         for match in self._lexicon.named.finditer(folded):
             if match.group() not in _GENERIC and folded[match.start() - 1 : match.start()] != "(" and not any(name.start < match.end() and match.start() < name.end for name in found):
@@ -100,6 +105,9 @@ class Claims:
     def check(self, view: View) -> ClaimOutcome:
         """Check one sentence that broke no other rule."""
         raw = view.raw
+        if raw.lstrip().startswith(("#", "|")):
+            # Headings and table rows name things; the sentences around them make the claims.
+            return ClaimOutcome(raw)
         cited = cited_numbers(raw)
         claim = self._claim(view)
         literal = self._literal(claim)
@@ -127,14 +135,13 @@ class Claims:
         """Return the quantities that evidence must hold."""
         if view.question or view.sends or "12356" in claim.text:
             return ()
-        care = view.cares
+        care = view.cares or view.hedged(0, len(view.masked))
         return tuple(number for number in claim.numbers if not self._free(number, claim, care))
 
     @staticmethod
     def _forbidden(number: Quantity, claim: Reading) -> bool:
         """True for a number in advice against something (不建议自己加到两片)."""
-        left = max(claim.text.rfind(mark, 0, number.start) for mark in ",;:。!?") + 1
-        return bool(_SAFE_ADVICE.search(claim.text[left : number.end]))
+        return bool(_SAFE_ADVICE.search(_clause_of(number, claim)))
 
     def _free(self, number: Quantity, claim: Reading, care: bool) -> bool:
         """True for a number that states nothing new: the user's own reading, or when to see the doctor."""
@@ -144,9 +151,13 @@ class Claims:
             return True
         if self._forbidden(number, claim):
             return True
-        if number.dim in DOSE_DIMS and not _DIRECTS.search(claim.text):
+        if care and number.dim in _READINGS and _THRESHOLD.search(claim.text):
+            return True
+        if number.dim in DOSE_DIMS and not _DIRECTS.search(_clause_of(number, claim)):
             return any(_echoes(number, said) for reading in self._said for said in reading.numbers)
-        if number.dim in _READINGS and (number.dim not in _ECHO_WITH_CARE or not _TREATMENT.search(claim.text)):
+        if number.dim is Dim.TIME and not (claim.names or _TIMED.search(claim.text)):
+            return True
+        if number.dim in _READINGS and (number.dim not in _ECHO_WITH_CARE or not _TREATMENT.search(_clause_of(number, claim))):
             return any(_echoes(number, said) for reading in self._said for said in reading.numbers)
         return False
 
@@ -278,6 +289,13 @@ def _with_citations(raw: str, numbers: Sequence[int]) -> str:
         bare = raw
         at = len(bare.rstrip().rstrip("。！？!?.；;"))
     return bare[:at] + marks + bare[at:]
+
+
+def _clause_of(number: Quantity, claim: Reading) -> str:
+    """The clause that holds the number."""
+    left = max(claim.text.rfind(mark, 0, number.start) for mark in ",;:。!?") + 1
+    ends = [at for mark in ",;:。!?" if (at := claim.text.find(mark, number.end)) >= 0]
+    return claim.text[left : min(ends, default=len(claim.text))]
 
 
 def _echoes(number: Quantity, said: Quantity) -> bool:

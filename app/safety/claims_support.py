@@ -6,6 +6,7 @@ claims, and what becomes of an unsupported one, is in `claims.py`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,8 @@ from app.safety.claims_text import Reading, bigrams, containment, contradicts, f
 from app.safety.types import Vector
 
 # Calibrated on claims_dev.jsonl: the least share of content with which a pair counts as about the same thing.
-NUMBER_CONTENT = 0.2
-PLAIN_CONTENT = 0.5
+NUMBER_CONTENT = 0.1
+PLAIN_CONTENT = 0.4
 RELATED_CONTENT = 0.15
 SIMILAR = 0.90
 
@@ -40,13 +41,30 @@ def support(claim: Reading, needed: Sequence[Quantity], passage: Reading, *, ass
     `needed` are the claim's quantities that need support; `assumed` are medicines that need not be named again
     because the question names them.
     """
-    content = max(containment(claim.content, passage.bigrams), _held(claim, passage))
+    content = max(containment(claim.content, passage.bigrams), _held(claim, passage), _numbered(claim, needed, passage))
     numbers = all(_number_supported(quantity, claim, passage) for quantity in needed)
     names = _names_supported(claim, passage, assumed)
     least = NUMBER_CONTENT if needed else PLAIN_CONTENT
+    if needed and assumed & passage.keys:
+        # The question names the medicine that the passage is about: its numbers need no further likeness.
+        least = 0.0
     enough = (content >= least or len(claim.content) <= 1) and fits(claim, passage, numbered=bool(needed) and numbers)
     opposed = enough and numbers and names and contradicts(claim, passage)
     return Support(enough and numbers and names and not opposed, content, numbers, names, opposed)
+
+
+def _numbered(claim: Reading, needed: Sequence[Quantity], passage: Reading) -> float:
+    """Shared content of the clauses that hold the numbers, when the sentence says other things besides."""
+    if not needed:
+        return 0.0
+    marks = [at for at, char in enumerate(claim.text) if char in ",;:。!?"]
+    shares = []
+    for quantity in needed:
+        left = max((at for at in marks if at < quantity.start), default=-1)
+        right = min((at for at in marks if at >= quantity.end), default=len(claim.text))
+        words = bigrams(claim.text[left + 1 : right])
+        shares.append(containment(words, passage.bigrams) if len(words) >= 2 else 0.0)
+    return min(shares)
 
 
 def _held(claim: Reading, passage: Reading) -> float:
@@ -108,4 +126,9 @@ def _named(key: str, surface: str, passage: Reading) -> bool:
     if key in passage.keys or surface in passage.text:
         return True
     # A class name stands for its members and the other way round (他汀 for 阿托伐他汀).
-    return any(surface.endswith(name.surface) or name.surface.endswith(surface) for name in passage.names)
+    stem = _stem(surface)
+    return any(stem.endswith(_stem(name.surface)) or _stem(name.surface).endswith(stem) for name in passage.names)
+
+
+def _stem(surface: str) -> str:
+    return re.sub(r"类?药?物?$", "", surface) if len(surface) > 2 else surface

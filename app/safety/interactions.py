@@ -185,7 +185,7 @@ class Finding:
 
 
 _TOGETHER = re.compile(
-    r"一起|同时|一块|合用|联用|同服|并用|联合|搭配|同吃|配合|就着|送服|加上|叠加|一同|和.{1,12}(?:吃|服|用|喝)|期间|间隔|错开|隔|之后|再(?:吃|服|用|喝|加)|继续|照(?:吃|喝|用)|两种|两个|都(?:能|可以|要)|也(?:能|可以)|少量|代替"
+    r"一起|同时|一块|合用|联用|同服|并用|联合|搭配|同吃|配合|就着|送服|加上|叠加|一同|间隔|错开|(?<!间)隔(?:开|几|半|\d|一)|继续(?:吃|服|用)|照(?:吃|喝|用)|代替"
 )
 _AFFIRMS = re.compile(
     r"(?:可以|能(?!否|引起|导致|会|增加)|可(?!能|疑|怕|惜|是|见)|没(?:有)?(?:什么|啥|任何|明显|多大|太大)?(?:大)?(?:问题|事|关系|影响|冲突|禁忌|妨|风险|危险|相互作用|不良)|不(?:会)?(?:影响|冲突|要紧|碍事|打紧|碍|矛盾|受影响|会有(?:什么)?(?:问题|影响|危险|事))|无(?:妨|碍|禁忌|影响|冲突|大碍|明显)|放心|安全|不用担心|不必担心|无需担心|没必要(?:停|分开|避|担心)|互不|不用(?:停|分开|避|忌|间隔|隔|管|怕)|不必(?:停|分开|避|忌)|照(?:吃|喝|用|常)|尽管|随便|随意|只要.{0,20}就|效果(?:更|会更)(?:好|强)|增强(?:疗效|效果|[^,;。!?]{0,4}作用)|适合|更健康|有益|(?:更|退烧|睡得|起效)[^,;。!?]{0,2}(?:快|香|好|强)|换成|推荐|建议(?!.{0,6}(?:不|避|咨询|问))|无妨|行的|没啥|少量|一点点?|一小杯|ok|错开|间隔|隔)"
@@ -235,8 +235,11 @@ class Combinations:
         self._draft_names: list[str] = []
         self._warned: set[frozenset[str]] = set()
 
-    def affirmed(self, view: View) -> Finding | None:
-        """Return the pair that the sentence says may be combined though it must not."""
+    def affirmed(self, view: View, *, quoted: bool = False) -> Finding | None:
+        """Return the pair that the sentence says may be combined though it must not.
+
+        A sentence `quoted` from the evidence may state for which conditions a medicine is used.
+        """
         text = view.folded
         own = self._names(text)
         self._draft_names.extend(own)
@@ -250,7 +253,7 @@ class Combinations:
         if warns or view.question or view.refuted(0, len(view.masked)):
             return None
         together = self._says_together(text)
-        pairs = tuple(pair for pair in pairs if together or {pair.given_a, pair.given_b} & (self._states | self._foods))
+        pairs = tuple(pair for pair in pairs if self._may_be_meant(pair, text, together, quoted))
         for match in _AFFIRMS.finditer(text):
             if self._denied(text, match.start()) or view.hedged(0, len(view.masked)):
                 continue
@@ -267,6 +270,18 @@ class Combinations:
                 return Finding(pair, "contraindicated_combination.asked")
         return None
 
+    def _may_be_meant(self, pair: KnownPair, text: str, together: bool, quoted: bool) -> bool:
+        """True when the sentence can be about taking both: said so, or one of them is a condition or a food."""
+        given = {pair.given_a, pair.given_b}
+        if str(getattr(pair, "kind", "")).startswith("duplicate"):
+            return bool(_TOGETHER.search(text)) and not quoted
+        if given & self._states or str(pair.severity) != CONTRAINDICATED:
+            if quoted:
+                return False
+        if given & self._states:
+            return True
+        return together or bool(given & self._foods)
+
     def _says_together(self, text: str) -> bool:
         return bool(_TOGETHER.search(text)) or (len(self._asked) >= 2 and bool(_ASKS_TOGETHER.search(self._question)))
 
@@ -278,7 +293,8 @@ class Combinations:
             return True
         if inside:
             return given <= {*own, *self._asked} or bool(_TOGETHER.search(text))
-        return not own and given <= set(self._asked)
+        others = [name for name in own if name not in self._states]
+        return not others and given <= set(self._asked)
 
     def _denied(self, text: str, start: int) -> bool:
         clause = re.split(r"[,;:。!?]", text[:start])[-1]

@@ -69,6 +69,11 @@ class SafetyReviewer:
         )
         return cls(parts, rules.version)
 
+    @property
+    def claims(self) -> ClaimChecker:
+        """The check of claims, for calibration and the release gate."""
+        return self._parts.claims
+
     def open(self, context: ReviewContext) -> Session:
         """Start reviewing one answer; never raises, a failure shows as a blocked answer."""
         return Session(self._parts, context)

@@ -20,6 +20,8 @@ from app.safety.types import ViolationCode
 
 DETECTOR_FILE = "detector.npz"
 MAX_NGRAM = 4
+# A sentence that sends the reader to a doctor must look this much worse (logit) before it counts.
+CARE_MARGIN = 0.7
 CUES = ("hedged", "refuted", "cares", "sends", "reported", "question", "waits", "forbids_self")
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -110,7 +112,7 @@ class Detector:
         if view.question or len(view.masked) < 5:
             return None
         suspicion = self.judge(view)
-        if suspicion.score <= self.threshold:
+        if suspicion.score <= self.threshold + (CARE_MARGIN if view.cares else 0.0):
             return None
         end = len(view.masked)
         return None if view.refuted(0, end) or view.hedged(0, end) else suspicion

@@ -8,7 +8,7 @@ in `claims.py`, pairs of medicines in `interactions.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -74,6 +74,8 @@ class RuleFile(BaseModel):
 
 
 class CodeFile(BaseModel):
+    """The rules of one code. `likeness` is what a sentence must mention before the detector may name this code."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     code: ViolationCode
@@ -82,6 +84,7 @@ class CodeFile(BaseModel):
     review_date: str
     action: Action
     wording: str = ""
+    likeness: str | None = None
     rules: tuple[RuleFile, ...] = Field(min_length=1)
 
 
@@ -129,10 +132,17 @@ class Surroundings:
 class RuleSet:
     """All rules of a folder, compiled. Raises `pydantic.ValidationError`, `re.error` or `OSError` on a bad folder."""
 
-    def __init__(self, lexicon: Lexicon, rules: tuple[Rule, ...], version: str) -> None:
+    def __init__(
+        self,
+        lexicon: Lexicon,
+        rules: tuple[Rule, ...],
+        gates: Mapping[ViolationCode, re.Pattern[str]],
+        version: str,
+    ) -> None:
         self.lexicon = lexicon
         self.rules = rules
         self.version = version
+        self._gates = gates
         self._stand_ins = {rule.code: replace(rule, id=f"{rule.code}.likeness") for rule in reversed(rules)}
 
     @classmethod
@@ -142,11 +152,16 @@ class RuleSet:
         if not files:
             raise FileNotFoundError(f"no {RULE_GLOB} in {folder}")
         rules = tuple(_compile(lexicon, file, rule) for file in files for rule in file.rules)
-        return cls(lexicon, rules, max(file.review_date for file in files))
+        gates = {file.code: re.compile(lexicon.expand(file.likeness)) for file in files if file.likeness is not None}
+        return cls(lexicon, rules, gates, max(file.review_date for file in files))
 
-    def stand_in(self, code: ViolationCode) -> Rule | None:
-        """Return a rule that lends its action, wording and audience to a finding of the detector."""
-        return self._stand_ins.get(code)
+    def stand_in(self, code: ViolationCode, view: View) -> Rule | None:
+        """Return a rule that lends its action, wording and audience to a finding of the detector.
+
+        None when the sentence mentions nothing that this code is about.
+        """
+        gate = self._gates.get(code)
+        return self._stand_ins.get(code) if gate is not None and gate.search(view.masked) else None
 
     def check(self, view: View, around: Surroundings) -> Iterator[Found]:
         """Yield each rule that the sentence breaks; a pure question breaks none."""
@@ -202,7 +217,9 @@ def _broken(rule: Rule, view: View, around: Surroundings) -> Found | None:
 
 
 def _guarded(rule: Rule, view: View, match: re.Match[str], around: Surroundings) -> bool:
-    guards, start, end = rule.unless, match.start(), match.end()
+    guards, end = rule.unless, match.end()
+    # A pattern may begin with the pause before its clause: the clause is what follows.
+    start = match.start() + len(match.group()) - len(match.group().lstrip(",;:。!?"))
     return (
         ("negated" in guards and view.negated(start))
         or ("denied" in guards and view.denied(start, end))

@@ -130,8 +130,9 @@ class Session:
             self._spent_s += self._parts.clock() - started
             if self._spent_s > self._parts.deadline_s:
                 raise TimeoutError(f"review took {self._spent_s:.3f} s")
-        except Exception:
-            log.exception("review failed, answer blocked")
+        except Exception as error:
+            # Only the kind of error: its message or trace could hold the patient's words.
+            log.error("review failed, answer blocked: %s", type(error).__name__)
             del self._shown[mark:]
             self._block(self._parts.wording.fallback)
         return "".join(self._shown[mark:])
@@ -280,7 +281,7 @@ class Session:
         suspicion = detector.suspects(judged.view)
         if suspicion is None:
             return
-        rule = rules.stand_in(suspicion.code)
+        rule = rules.stand_in(suspicion.code, judged.view)
         if rule is None or self._context.audience not in rule.audience:
             return
         held = frozenset({"cares"}) if suspicion.code is ViolationCode.FALSE_REASSURANCE else frozenset()
@@ -296,11 +297,12 @@ class Session:
     def _check_emergency(self, judged: Judged) -> None:
         """In an emergency no sentence may advise to wait."""
         view = judged.view
-        if self._urgent and self._patient and view.waits and not view.sends and not view.question:
+        grave = self._urgent or self._red_flag
+        if grave and self._patient and view.waits and not view.sends and not view.question:
             self._add(judged, ViolationCode.MISSED_EMERGENCY, "missed_emergency.wait", "", Action.BLOCK)
 
     def _check_combination(self, judged: Judged) -> None:
-        finding = self._pairs.affirmed(judged.view)
+        finding = self._pairs.affirmed(judged.view, quoted=self._evidence.quotes(judged.view))
         if finding is not None:
             self._found_pair = True
             wording = self._parts.combinations.warning(finding, self._parts.wording)
@@ -356,6 +358,12 @@ class Session:
     @property
     def _urgent(self) -> bool:
         return self._context.triage.level is Level.EMERGENCY
+
+    @property
+    def _red_flag(self) -> bool:
+        """True when the question names a red flag, whatever triage made of it: then nobody is told to wait."""
+        cue = self._parts.rules.lexicon.cues["red_flag"]
+        return cue.search(self._surroundings.question_folded) is not None
 
     @property
     def _patient(self) -> bool:
