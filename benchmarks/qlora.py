@@ -51,19 +51,28 @@ def main() -> None:
     for case in cases([int(length) for length in options.lengths.split(",")], options.steps):
         case["profile"] = options.profile and case["who"] == "ours" and not case.get("curve")
         results.append(run_case(folder, case))
-        print(json.dumps({key: value for key, value in results[-1].items() if key not in ("losses", "profile")}), flush=True)
+        print(
+            json.dumps(
+                {key: value for key, value in results[-1].items() if key not in ("losses", "profile")}
+            ),
+            flush=True,
+        )
         if options.json:
             Path(options.json).write_text(json.dumps(results, indent=1), encoding="utf-8")
     print(summary(results))
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shape", choices=list(SHAPES), default="7b")
     parser.add_argument("--folder", required=True, help="where the random model is written")
     parser.add_argument("--lengths", default="1024,4096")
     parser.add_argument("--steps", type=int, default=16)
-    parser.add_argument("--profile", action="store_true", help="keep where one step spends its time in the JSON")
+    parser.add_argument(
+        "--profile", action="store_true", help="keep where one step spends its time in the JSON"
+    )
     parser.add_argument("--json", help="where the results go")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -171,8 +180,10 @@ def profile(trainer: Any) -> str:
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as watched:
         trainer.training_step(trainer.model, batch)
     averages = watched.key_averages()
-    return "\n".join(averages.table(sort_by=key, row_limit=25, max_name_column_width=60)
-                     for key in ("self_cuda_time_total", "self_cpu_time_total"))
+    return "\n".join(
+        averages.table(sort_by=key, row_limit=25, max_name_column_width=60)
+        for key in ("self_cuda_time_total", "self_cpu_time_total")
+    )
 
 
 def arguments_of(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
@@ -212,7 +223,9 @@ def plain(folder: Path, case: dict[str, Any]) -> tuple[Any, str]:
         bnb_4bit_compute_dtype=compute,
     )
     placed = {"device_map": {"": 0}} if torch.cuda.is_available() else {}
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=compute, quantization_config=quantised, **placed)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=compute, quantization_config=quantised, **placed
+    )
     rows = examples((case["steps"] + 4) * case["examples"], case["length"], model.config.vocab_size)
     trainer = SFTTrainer(
         model=model,
@@ -253,21 +266,30 @@ def ours(folder: Path, case: dict[str, Any]) -> tuple[Any, str]:
         data_path=(folder,),
         output_dir=folder / "out",
         lora_dropout=case["dropout"],
+        prompt="plain",
         max_length=case["length"],
         gradient_accumulation_steps=case["examples"],
         micro_batch_tokens=case["length"] * min(2, case["examples"]),
     )
-    planned = plan(shape_of(AutoConfig.from_pretrained(folder)), settings, int(MEMORY_LIMIT_GIB * GIB), on_gpu=on_gpu)
+    planned = plan(
+        shape_of(AutoConfig.from_pretrained(folder)), settings, int(MEMORY_LIMIT_GIB * GIB), on_gpu=on_gpu
+    )
     torch.manual_seed(42)
     model = load_base(settings, bf16=on_gpu)
     rows = examples((case["steps"] + 4) * case["examples"], case["length"], model.config.vocab_size)
     encoded = [Encoded(tuple(row), tuple(row)) for row in rows]
     extra = arguments_of(folder, case) | {"warmup_steps": 0, "max_grad_norm": 1.0}
-    return sft.build(settings, model, tokenizer(), encoded, (), planned, on_gpu=on_gpu, extra=extra), str(planned)
+    return sft.build(settings, model, tokenizer(), encoded, (), planned, on_gpu=on_gpu, extra=extra), str(
+        planned
+    )
 
 
 def summary(results: list[dict[str, Any]]) -> str:
-    lines = ["", "| tokens | examples a step | plain tok/s | ours tok/s | ratio | plain GiB | ours GiB |", "|" + " --- |" * 7]
+    lines = [
+        "",
+        "| tokens | examples a step | plain tok/s | ours tok/s | ratio | plain GiB | ours GiB |",
+        "|" + " --- |" * 7,
+    ]
     good = [result for result in results if "error" not in result]
     for left in (result for result in good if result["who"] == "plain" and not result.get("curve")):
         for right in good:
@@ -281,8 +303,10 @@ def summary(results: list[dict[str, Any]]) -> str:
     if len(curves) == 2:
         pairs = list(zip(curves["plain"], curves["ours"], strict=True))
         worst = max(abs(a - b) / max(abs(a), 1e-6) for a, b in pairs)
-        lines.append(f"\nloss curve without dropout, {len(pairs)} steps: plain {pairs[0][0]:.3f} -> {pairs[-1][0]:.3f}, "
-                     f"ours {pairs[0][1]:.3f} -> {pairs[-1][1]:.3f}, largest relative difference {worst:.2%}")
+        lines.append(
+            f"\nloss curve without dropout, {len(pairs)} steps: plain {pairs[0][0]:.3f} -> {pairs[-1][0]:.3f}, "
+            f"ours {pairs[0][1]:.3f} -> {pairs[-1][1]:.3f}, largest relative difference {worst:.2%}"
+        )
     return "\n".join(lines)
 
 

@@ -47,7 +47,7 @@ def register(app: typer.Typer, reported: Any) -> None:
 
 
 def _register_evaluate(app: typer.Typer, reported: Any) -> None:
-    @app.command()
+    @app.command(context_settings={"token_normalize_func": lambda name: name.replace("_", "-")})
     def evaluate(
         out: Annotated[Path, typer.Option(help="folder for answers.jsonl, report.json and report.html")],
         answers: Annotated[

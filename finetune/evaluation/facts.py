@@ -20,9 +20,10 @@ _KEPT = "\ue7f2"  # stands for the gap mark while NFKC would take it apart
 _GAP = "[^。！？；!?;]{0,14}?"
 _SPACE = re.compile(r"\s+")
 _CLAUSE_END = "。！？；!?;，,、\n"
+# A whole negation reaches a few characters on, up to a word that turns the clause; a bare 不 only what follows at once.
 _NEGATION = re.compile(
-    r"(?:不要|不能|不可|不宜|不应|不得|不必|不用|不需|无需|不建议|不推荐|避免|切勿|禁止|禁用|别|勿|并非|不是|没有|未|不)"
-    r"[^。！？；，、]{0,6}$"
+    r"(?:不要|不能|不可|不宜|不应|不得|不必|不用|不需|无需|不建议|不推荐|避免|切勿|禁止|禁用|别|勿|并非|不是)"
+    r"[^。！？；，、就则时再应后要请]{0,6}$|(?:没有|未|不)$"
 )
 _STARTS_NEGATED = re.compile(r"^(?:不|别|勿|无需|禁|避免|切勿|没有|未)")
 _UNITS = {

@@ -19,6 +19,8 @@ from finetune.training.errors import SettingsError
 SEVEN_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 # What the service's vLLM is started with (`--max-lora-rank`); a larger rank is a 500 there.
 VLLM_MAX_RANK = 64
+# Tokens of the service's own system prompt (248 to 266 with Qwen2.5's tokenizer), which `max_length` does not count.
+PROMPT_TOKENS = 320
 
 
 class Method(StrEnum):
@@ -83,7 +85,7 @@ class TrainSettings(BaseModel):
         ge=0,
         description="accumulated examples are run together up to so many tokens; 0 runs each alone",
     )
-    max_length: int = Field(2048, ge=16)
+    max_length: int = Field(2048, ge=16, description="tokens of a conversation, the service's prompt not counted")
     packing: bool = Field(False, description="off by default: a long medical case stays one sequence")
     seed: int = 20261122
 
@@ -143,6 +145,11 @@ class TrainSettings(BaseModel):
         if self.replay_ratio >= 1:
             raise ValueError("replay_ratio must leave room for the training data")
         return self
+
+    @property
+    def row_tokens(self) -> int:
+        """The longest example with the service's system prompt before it."""
+        return self.max_length + (PROMPT_TOKENS if self.prompt == "service" else 0)
 
     @property
     def examples_per_step(self) -> int:

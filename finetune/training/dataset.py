@@ -70,7 +70,8 @@ def _within(path: Path, names: Sequence[str], *, needed: bool) -> list[Path]:
         return [path]
     found = [path / name for name in names if (path / name).exists()][:1]
     if needed and not found:
-        raise DataRefused(f"{path}: none of {', '.join(names)}")
+        fold = " (a folder of folds: name one of them, such as fold-01)" if (path / "fold-01").is_dir() else ""
+        raise DataRefused(f"{path}: none of {', '.join(names)}{fold}")
     return found
 
 
@@ -139,7 +140,7 @@ def opening(record: Record, settings: TrainSettings) -> list[Message]:
 
 
 def encode_records(loaded: Sequence[Located], encoder: ChatEncoder, settings: TrainSettings) -> Examples:
-    """Examples no longer than `max_length` tokens. A longer one is left out and named: cut, it would teach a model
+    """Examples no longer than `row_tokens`. A longer one is left out and named: cut, it would teach a model
     to stop in the middle of an advice.
 
     Raises:
@@ -151,7 +152,7 @@ def encode_records(loaded: Sequence[Located], encoder: ChatEncoder, settings: Tr
     for item in loaded:
         example = encoder.example(conversation(_record(item), settings))
         place = f"{item.file}:{item.line}"
-        if len(example.input_ids) > settings.max_length:
+        if len(example.input_ids) > settings.row_tokens:
             too_long.append(f"{place} ({len(example.input_ids)} tokens)")
         else:
             encoded.append(example)

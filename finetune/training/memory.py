@@ -119,8 +119,8 @@ def estimate(shape: Shape, settings: TrainSettings, checkpointed: int, *, on_gpu
 
 def micro_tokens(settings: TrainSettings) -> int:
     """The largest number of tokens that goes through the model at once."""
-    whole = settings.max_length * settings.examples_per_step
-    return min(whole, max(settings.max_length, settings.micro_batch_tokens))
+    whole = settings.row_tokens * settings.examples_per_step
+    return min(whole, max(settings.row_tokens, settings.micro_batch_tokens))
 
 
 def _kept_per_token(shape: Shape, settings: TrainSettings) -> int:

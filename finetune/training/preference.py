@@ -101,7 +101,7 @@ def _pairs(
     for item in records:
         pair = encode_pair(item, encoder, settings)
         longest = len(pair.prompt) + max(len(pair.chosen), len(pair.rejected))
-        if longest > settings.max_length:
+        if longest > settings.row_tokens:
             too_long.append(f"{item.file}:{item.line} ({longest} tokens)")
         else:
             kept.append(pair)
@@ -133,7 +133,7 @@ def _trainer(
         "per_device_train_batch_size": settings.per_device_train_batch_size,
         "per_device_eval_batch_size": settings.per_device_train_batch_size,
         "gradient_accumulation_steps": settings.gradient_accumulation_steps,
-        "max_length": settings.max_length,
+        "max_length": settings.row_tokens,
     }
     shared = {
         "model": model,
