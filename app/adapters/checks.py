@@ -6,6 +6,7 @@ Reads without torch: the safetensors library validates the file, numpy looks at 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import struct
@@ -43,6 +44,29 @@ class AdapterFacts:
     rank: int
     target_modules: tuple[str, ...]
     demo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What the training side says about an adapter; None and False claim nothing. `sha256` is of the weights."""
+
+    sha256: str | None = None
+    rank: int | None = None
+    base_model: str | None = None
+    demo: bool = False
+    evaluation: Mapping[str, Any] | None = None
+
+
+def check_claims(claims: Claims, facts: AdapterFacts, folder: Path) -> None:
+    """Raises AdapterRejected when the files are not those that were announced."""
+    if claims.sha256 is not None:
+        with (folder / WEIGHTS).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != claims.sha256:
+                raise AdapterRejected(Reason.NOT_AS_CLAIMED, "权重与声明的 sha256 不一致。")
+    if claims.rank not in (None, facts.rank):
+        raise AdapterRejected(Reason.NOT_AS_CLAIMED, f"声明的秩是 {claims.rank}，文件里是 {facts.rank}。")
+    if claims.base_model is not None and model_key(claims.base_model) != model_key(facts.base_model):
+        raise AdapterRejected(Reason.NOT_AS_CLAIMED, "声明的基础模型与 adapter_config.json 不一致。")
 
 
 def inspect(folder: Path, *, base_models: Collection[str], max_rank: int) -> AdapterFacts:

@@ -41,7 +41,12 @@ async def adapters(caller: Staff, parts: Parts) -> AdaptersOut:
 async def register(caller: Operator, parts: Parts, body: RegisterIn) -> AdapterOut:
     """Checks the folder and keeps an immutable copy of it under the name."""
     row = await parts.adapters.service.register(
-        caller.user_id, body.path, name=body.name, department=body.department, note=body.note
+        caller.user_id,
+        body.path,
+        name=body.name,
+        department=body.department,
+        note=body.note,
+        claims=body.claims(),
     )
     return AdapterOut.of(row)
 

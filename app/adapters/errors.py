@@ -36,6 +36,7 @@ class Reason(StrEnum):
     WRONG_SHAPES = "wrong_shapes"
     TOO_LARGE = "too_large"
     BAD_NAME = "bad_name"
+    NOT_AS_CLAIMED = "not_as_claimed"
 
 
 class AdapterRejected(BadRequest):

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.adapters.checks import Claims
 from app.adapters.states import State
 from app.db.tables_adapters import AdapterRow
 from app.llm.breaker import Circuit
@@ -16,7 +17,11 @@ AdapterName = Annotated[str, StringConstraints(max_length=64)]
 
 
 class RegisterIn(BaseModel):
-    """`path` is a folder under the adapter root. Without `name` the department's next number is taken."""
+    """`path` is a folder under the adapter root. Without `name` the department's next number is taken.
+
+    What the training side knows about the adapter may be sent along: `sha256` (of the weights), `rank` and `base_model`
+    are compared with the files, `demo` can only be added to what the files say, `metrics` are kept for people.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -24,6 +29,15 @@ class RegisterIn(BaseModel):
     name: AdapterName | None = None
     department: Annotated[str, StringConstraints(max_length=32)] | None = None
     note: Annotated[str, StringConstraints(max_length=400)] | None = None
+    base_model: Annotated[str, StringConstraints(max_length=400)] | None = None
+    base_fingerprint: Annotated[str, StringConstraints(max_length=200)] | None = None
+    rank: Annotated[int, Field(ge=1)] | None = None
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = None
+    demo: bool = False
+    metrics: dict[str, Any] | None = None
+
+    def claims(self) -> Claims:
+        return Claims(self.sha256, self.rank, self.base_model, self.demo, self.metrics)
 
 
 class ChangeIn(BaseModel):
@@ -58,6 +72,7 @@ class AdapterOut(BaseModel):
     note: str | None
     canary_percent: int | None
     replaced: str | None
+    evaluation: dict[str, Any] | None
     smoke_report: dict[str, Any] | None
     created_at: datetime
     updated_at: datetime

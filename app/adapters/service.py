@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters import repository
-from app.adapters.checks import inspect
+from app.adapters.checks import Claims, check_claims, inspect
 from app.adapters.choice import AdapterChooser
 from app.adapters.errors import AdapterExists, AdapterNotReady, AdapterReplicaFailed, DemoAdapter
 from app.adapters.loading import AdapterLoader, Problem, replicas_failed
@@ -28,6 +28,8 @@ from app.db.session import Database
 from app.db.tables_adapters import AdapterRow
 from app.errors import AdapterNotFound, InvalidPayload, StateConflict
 from app.identity import Clock, utc_now
+
+NO_CLAIMS = Claims()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class AdapterService:
         name: str | None = None,
         department: str | None = None,
         note: str | None = None,
+        claims: Claims = NO_CLAIMS,
         anywhere: bool = False,
     ) -> AdapterRow:
         """Checks a folder and keeps a copy of it for ever under its name (the next number when none is given).
@@ -87,12 +90,12 @@ class AdapterService:
         Raises:
             AdapterRejected, AdapterExists, AdapterStorageFull; InvalidPayload: neither name nor known department.
         """
-        chosen, of_department = await self._name(name, department)
+        chosen = await self._name(name, department)
         source = await asyncio.to_thread(self._storage.source, path, anywhere=anywhere)
         copying = self._storage.staged(source)
         copied = await asyncio.to_thread(copying.__enter__)
         try:
-            return await self._keep(actor, chosen, of_department, copied, note)
+            return await self._keep(actor, chosen, copied, note, claims)
         finally:
             await asyncio.shield(asyncio.to_thread(copying.__exit__, None, None, None))
 
@@ -206,30 +209,33 @@ class AdapterService:
             await asyncio.gather(*(self._loader.unload_from(r, name) for r in idle))
         return row
 
-    async def _name(self, name: str | None, department: str | None) -> tuple[str, str]:
+    async def _name(self, name: str | None, department: str | None) -> str:
         if name is not None:
             of_department, _ = parse_name(name)
             if department not in (None, of_department):
                 raise InvalidPayload("名称与科室不一致。")
-            return name, of_department
+            return name
         if department not in DEPARTMENTS:
             raise InvalidPayload("请给出名称或已知的科室。")
         assert department is not None
         async with self._database.begin() as session:
-            return f"{department}-v{await repository.next_number(session, department)}", department
+            return f"{department}-v{await repository.next_number(session, department)}"
 
     async def _keep(
-        self, actor: str | None, name: str, department: str, copied: Copied, note: str | None
+        self, actor: str | None, name: str, copied: Copied, note: str | None, claims: Claims
     ) -> AdapterRow:
         facts = await asyncio.to_thread(
             inspect, copied.folder, base_models=self._policy.base_models, max_rank=self._policy.max_rank
         )
+        await asyncio.to_thread(check_claims, claims, facts, copied.folder)
         sha256 = await asyncio.to_thread(digest, copied.folder)
+        department, number = parse_name(name)
+        demo = facts.demo or claims.demo
         now = self._clock()
         row = AdapterRow(
             name=name,
             department=department,
-            number=parse_name(name)[1],
+            number=number,
             state=State.REGISTERED.value,
             version=1,
             base_model=facts.base_model,
@@ -237,8 +243,9 @@ class AdapterService:
             target_modules=list(facts.target_modules),
             sha256=sha256,
             size_bytes=copied.size_bytes,
-            demo=facts.demo,
+            demo=demo,
             note=note,
+            evaluation=None if claims.evaluation is None else dict(claims.evaluation),
             created_at=now,
             updated_at=now,
         )
@@ -250,7 +257,7 @@ class AdapterService:
                     "sha256": sha256,
                     "base_model": facts.base_model,
                     "rank": facts.rank,
-                    "demo": facts.demo,
+                    "demo": demo,
                 }
                 self._audit.add(session, actor, "adapter.registered", name, detail)
                 await session.flush()

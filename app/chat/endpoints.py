@@ -134,6 +134,8 @@ async def whole_answer(request: Request, runs: Runs, run: Run) -> Any:
             response.body = json.dumps(event.data, ensure_ascii=False).encode()
             response.headers["content-length"] = str(len(response.body))
             response.status_code = status_of(body.error.code)
+            if body.error.details is not None and "retry_after_s" in body.error.details:
+                response.headers["retry-after"] = str(body.error.details["retry_after_s"])
             return response
     raise AnxinError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from app.llm.base import Finished, Part, Started, Text
 from app.safety.types import Audience
@@ -31,7 +31,7 @@ def questions_paragraph(questions: Sequence[str]) -> str:
     return f"\n\n为了判断情况急不急，请再告诉我：\n{listed}"
 
 
-async def template(text: str) -> AsyncIterator[Part]:
+async def template(text: str) -> AsyncGenerator[Part, None]:
     """A reviewed text as a generator stream."""
     yield Started("template", TEMPLATE_MODEL)
     yield Text(text)

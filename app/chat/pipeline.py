@@ -9,7 +9,8 @@ and stored, except an emergency notice, which waits for nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from app.admin.audit import AuditLog
@@ -151,10 +152,12 @@ class Pipeline:
         parts = (
             template(templated) if templated is not None else self._generate(ask, opened, answer, rewritten)
         )
-        async for delta in self._reviewed(ask, opened, answer, parts, templated is not None):
-            await writer.show(delta, self._meta(ask, answer))
-            answer.watch.first_text()
-            yield Event("delta", {"text": delta})
+        reviewed = self._reviewed(ask, opened, answer, parts, templated is not None)
+        async with aclosing(parts), aclosing(reviewed):
+            async for delta in reviewed:
+                await writer.show(delta, self._meta(ask, answer))
+                answer.watch.first_text()
+                yield Event("delta", {"text": delta})
 
         with answer.watch.step("store"):
             await self._store(ask, opened, answer, writer)
@@ -186,7 +189,7 @@ class Pipeline:
 
     def _generate(
         self, ask: Ask, opened: Opened, answer: Answer, rewritten: Rewritten
-    ) -> AsyncIterator[Part]:
+    ) -> AsyncGenerator[Part, None]:
         assert answer.found is not None
         request = GenerationRequest(
             question=rewritten.question,
@@ -203,8 +206,8 @@ class Pipeline:
         return self.generator.stream(request)
 
     async def _reviewed(
-        self, ask: Ask, opened: Opened, answer: Answer, parts: AsyncIterator[Part], is_template: bool
-    ) -> AsyncIterator[str]:
+        self, ask: Ask, opened: Opened, answer: Answer, parts: AsyncGenerator[Part, None], is_template: bool
+    ) -> AsyncGenerator[str, None]:
         """The answer in pieces that may be shown. Templates were reviewed by people and pass as they are."""
         hits = answer.found.hits if answer.found is not None else ()
         context = ReviewContext(

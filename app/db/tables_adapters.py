@@ -14,7 +14,8 @@ from app.db.tables import Base
 class AdapterRow(Base):
     """`version` counts changes, for compare-and-set. At most one active and one canary row per department.
 
-    `replaced` is the name that was active before this one, None when it was the base model.
+    `replaced` is the name that was active before this one, None when it was the base model. `evaluation` holds the
+    figures that the training side sent along.
     """
 
     __tablename__ = "adapters"
@@ -51,6 +52,7 @@ class AdapterRow(Base):
     canary_percent: Mapped[int | None]
     canary_since: Mapped[datetime | None]
     replaced: Mapped[str | None] = mapped_column(String(64))
+    evaluation: Mapped[dict[str, Any] | None]
     smoke_report: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

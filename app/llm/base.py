@@ -5,7 +5,7 @@ Owns no transport and no prompt; prompts are in `app/chat/prompts.py`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -74,7 +74,7 @@ class Generator(Protocol):
     Closing the iterator cancels the work behind it.
     """
 
-    def stream(self, request: GenerationRequest) -> AsyncIterator[Part]: ...
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[Part, None]: ...
 
     async def check(self) -> str: ...
 

@@ -9,7 +9,7 @@ evidence is decided before, what may be said is reviewed after.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from app.llm.answer_fit import EntitiesOf
 from app.llm.base import Finished, GenerationRequest, Part, Started, Text
@@ -41,7 +41,7 @@ class ExtractiveGenerator:
     def __init__(self, entities_of: EntitiesOf = no_entities) -> None:
         self._entities_of = entities_of
 
-    async def stream(self, request: GenerationRequest) -> AsyncIterator[Part]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Part, None]:
         yield Started("extractive", MODEL)
         text = await asyncio.to_thread(compose, request, self._entities_of)
         for block in _blocks(text):

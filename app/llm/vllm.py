@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -91,7 +91,7 @@ class VllmGenerator:
             raise ModelUnavailable
         return f"{self.pool.model} ({well}/{len(self.pool.replicas)} replicas)"
 
-    async def stream(self, request: GenerationRequest) -> AsyncIterator[Part]:
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Part, None]:
         """See `Generator.stream`. Raises only ServiceBusy; every other failure ends in a degraded answer."""
         progress = Progress(time.monotonic() + self._limits.deadline_s, self._served(request.adapter))
         progress.degraded = progress.adapter != request.adapter
@@ -236,7 +236,7 @@ class VllmGenerator:
         if progress.shown:
             yield Started("vllm", self.pool.model, progress.adapter, True)
             yield Text(CUT_NOTE)
-        async with aclosing(self._fallback.stream(request)) as parts:  # type: ignore[type-var]
+        async with aclosing(self._fallback.stream(request)) as parts:
             async for part in parts:
                 if isinstance(part, Started):
                     if not progress.shown:

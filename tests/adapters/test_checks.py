@@ -63,14 +63,24 @@ CASES: list[tuple[str, Reason, dict[str, Any]]] = [
     (
         "foreign tensor",
         Reason.TARGET_MODULES,
-        {"weights": broken(lambda w: w.update({"base_model.model.lm_head.weight": np.ones((2, 2), np.float32)}))},
+        {
+            "weights": broken(
+                lambda w: w.update({"base_model.model.lm_head.weight": np.ones((2, 2), np.float32)})
+            )
+        },
     ),
-    ("integers", Reason.WEIGHTS_CORRUPT, {"weights": broken(lambda w: w.update({f"{KEY}.lora_A.weight": np.ones((4, 8), np.int32)}))}),
+    (
+        "integers",
+        Reason.WEIGHTS_CORRUPT,
+        {"weights": broken(lambda w: w.update({f"{KEY}.lora_A.weight": np.ones((4, 8), np.int32)}))},
+    ),
 ]
 
 
 @pytest.mark.parametrize(("reason", "changes"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-async def test_bad_folder_is_refused_with_its_reason(bench: Make, reason: Reason, changes: dict[str, Any]) -> None:
+async def test_bad_folder_is_refused_with_its_reason(
+    bench: Make, reason: Reason, changes: dict[str, Any]
+) -> None:
     made = await bench()
     with pytest.raises(AdapterRejected) as refused:
         await made.register("cardiology-v1", **changes)
@@ -112,7 +122,9 @@ DAMAGE: list[tuple[Callable[[Path], Any], Reason]] = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "reason"), DAMAGE, ids=[f"{r.value}-{i}" for i, (_, r) in enumerate(DAMAGE)])
+@pytest.mark.parametrize(
+    ("damage", "reason"), DAMAGE, ids=[f"{r.value}-{i}" for i, (_, r) in enumerate(DAMAGE)]
+)
 async def test_damaged_files_are_refused(bench: Make, damage: Callable[[Path], Any], reason: Reason) -> None:
     made = await bench()
     folder = write_adapter(made.root / "incoming" / "x")
@@ -151,7 +163,9 @@ async def test_paths_outside_and_links_are_refused(bench: Make, tmp_path: Path) 
         assert refused.value.reason is reason, path
 
 
-@pytest.mark.parametrize("name", ["cardiology", "cardiology-v0", "cardiology-v01", "../x-v1", "surgery-v1", "cardiology-v1/.."])
+@pytest.mark.parametrize(
+    "name", ["cardiology", "cardiology-v0", "cardiology-v01", "../x-v1", "surgery-v1", "cardiology-v1/.."]
+)
 async def test_bad_names_are_refused(bench: Make, name: str) -> None:
     made = await bench()
     write_adapter(made.root / "incoming")
@@ -165,7 +179,12 @@ async def test_good_folder_becomes_a_read_only_copy_of_exactly_what_is_served(be
     folder = write_adapter(made.root / "incoming" / "x")
     (folder / "optimizer.pt").write_bytes(b"pickle")
     row = await made.service.register("op", "incoming/x", department="cardiology")
-    assert (row.name, row.state, row.rank, row.target_modules) == ("cardiology-v1", "registered", 4, ["q_proj", "v_proj"])
+    assert (row.name, row.state, row.rank, row.target_modules) == (
+        "cardiology-v1",
+        "registered",
+        4,
+        ["q_proj", "v_proj"],
+    )
     kept = made.root / row.name
     assert sorted(p.name for p in kept.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     assert all(oct(p.stat().st_mode)[-3:] == "444" for p in kept.iterdir())

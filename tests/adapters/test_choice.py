@@ -29,7 +29,11 @@ def test_share_of_new_conversations_and_always_the_same_ones() -> None:
     assert 0.16 < first.count("cardiology-v2") / 2000 < 0.24
     assert first == [choose(line, c) for c in conversations]
     more = Line("cardiology-v1", Canary("cardiology-v2", 50, BEGAN))
-    assert all(choose(more, c) == "cardiology-v2" for c, n in zip(conversations, first, strict=True) if n == "cardiology-v2")
+    assert all(
+        choose(more, c) == "cardiology-v2"
+        for c, n in zip(conversations, first, strict=True)
+        if n == "cardiology-v2"
+    )
 
 
 def test_conversation_keeps_its_adapter() -> None:
@@ -68,6 +72,8 @@ async def test_change_is_seen_at_once_here_and_the_last_picture_survives_the_dat
     assert await choose_now("allergy", fresh) is None
     path = made.database.engine.url.database
     await made.database.close()
-    await asyncio.to_thread(lambda: [p.unlink() for p in __import__("pathlib").Path(path).parent.glob("anxin.db*")])
+    await asyncio.to_thread(
+        lambda: [p.unlink() for p in __import__("pathlib").Path(path).parent.glob("anxin.db*")]
+    )
     made.parts.choose.forget()
     assert await choose_now("cardiology", fresh) == "cardiology-v1"

@@ -66,7 +66,9 @@ async def test_failed_restore_backs_off(bench: Make, servers: Servers) -> None:
     assert not parts.pool.serves(name)
 
 
-async def test_same_name_from_another_folder_is_an_alarm_without_traffic(bench: Make, servers: Servers) -> None:
+async def test_same_name_from_another_folder_is_an_alarm_without_traffic(
+    bench: Make, servers: Servers
+) -> None:
     server = servers()
     made = await bench(server)
     name = await made.ready("cardiology-v1")
@@ -80,7 +82,9 @@ async def test_same_name_from_another_folder_is_an_alarm_without_traffic(bench: 
     assert alarm(name, "foreign_root") == 0
 
 
-async def test_files_gone_while_active_is_an_alarm_and_the_running_servers_go_on(bench: Make, servers: Servers) -> None:
+async def test_files_gone_while_active_is_an_alarm_and_the_running_servers_go_on(
+    bench: Make, servers: Servers
+) -> None:
     one, two = servers(), servers()
     made = await bench(one, two)
     name = await made.ready("cardiology-v1")
@@ -102,7 +106,12 @@ async def test_retired_canary_is_unloaded_after_its_streams(bench: Make, servers
     await made.service.canary("op", name, 50)
     now = [0.0]
     reconciler = Reconciler(
-        made.database, made.service._storage, made.service._loader, every_s=1, drain_s=70, clock=lambda: now[0]
+        made.database,
+        made.service._storage,
+        made.service._loader,
+        every_s=1,
+        drain_s=70,
+        clock=lambda: now[0],
     )
     await made.service.retire("op", name)
     await reconciler.pass_once()

@@ -48,7 +48,9 @@ async def test_whole_life_is_audited(bench: Make, servers: Servers) -> None:
     ]
 
 
-async def test_roll_back_without_a_version_before_goes_to_the_base_model(bench: Make, servers: Servers) -> None:
+async def test_roll_back_without_a_version_before_goes_to_the_base_model(
+    bench: Make, servers: Servers
+) -> None:
     made = await bench(servers())
     with pytest.raises(AdapterNotFound):
         await made.service.rollback("op", "cardiology")
@@ -57,7 +59,9 @@ async def test_roll_back_without_a_version_before_goes_to_the_base_model(bench: 
     assert await made.state("cardiology-v1") == "smoke_tested"
 
 
-async def test_roll_back_skips_what_was_retired_and_does_not_swing_back(bench: Make, servers: Servers) -> None:
+async def test_roll_back_skips_what_was_retired_and_does_not_swing_back(
+    bench: Make, servers: Servers
+) -> None:
     made = await bench(servers())
     for number in (1, 2, 3):
         await made.service.activate("op", await made.ready(f"cardiology-v{number}"))
@@ -117,7 +121,9 @@ async def test_two_operators_at_once_leave_exactly_one(bench: Make, servers: Ser
 async def test_same_change_twice_at_once_happens_once(bench: Make, servers: Servers) -> None:
     made = await bench(servers())
     name = await made.ready("cardiology-v1")
-    outcomes = await asyncio.gather(*(made.service.activate("op", name) for _ in range(4)), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *(made.service.activate("op", name) for _ in range(4)), return_exceptions=True
+    )
     assert sum(not isinstance(o, BaseException) for o in outcomes) == 1
     assert all(isinstance(o, StateConflict) for o in outcomes if isinstance(o, BaseException))
     assert (await made.actions()).count(("adapter.activated", name)) == 1
@@ -150,7 +156,9 @@ async def test_replica_that_cannot_load_is_named_and_nothing_stays(
     assert await made.state("cardiology-v1") == "registered"
 
 
-async def test_load_that_is_accepted_but_does_not_answer_does_not_count(bench: Make, servers: Servers) -> None:
+async def test_load_that_is_accepted_but_does_not_answer_does_not_count(
+    bench: Make, servers: Servers
+) -> None:
     server = servers()
     made = await bench(server)
     await made.register("cardiology-v1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -23,7 +24,9 @@ QUESTION = "冠心病患者可以运动吗？"
 
 
 @pytest.fixture
-async def served(tmp_path: Path, small_index: Path, servers: Servers) -> AsyncIterator[tuple[Service, StubVllm]]:
+async def served(
+    tmp_path: Path, small_index: Path, servers: Servers
+) -> AsyncIterator[tuple[Service, StubVllm]]:
     server = servers(max_model_len=8192)
     server.default = Act(tokens=GOOD_ANSWER)
     llm = LlmSettings(
@@ -42,11 +45,15 @@ async def served(tmp_path: Path, small_index: Path, servers: Servers) -> AsyncIt
         yield service, server
 
 
-async def test_operator_brings_an_adapter_to_patients(served: tuple[Service, StubVllm], tmp_path: Path) -> None:
+async def test_operator_brings_an_adapter_to_patients(
+    served: tuple[Service, StubVllm], tmp_path: Path
+) -> None:
     service, server = served
     operator, guest = await service.staff(Role.OPERATOR), await service.guest()
     write_adapter(tmp_path / "adapters" / "incoming" / "a")
-    made = await service.http.post("/admin/adapters", json={"path": "incoming/a", "department": "cardiology"}, headers=operator)
+    made = await service.http.post(
+        "/admin/adapters", json={"path": "incoming/a", "department": "cardiology"}, headers=operator
+    )
     assert made.status_code == 201
     name = made.json()["name"]
     for step, body in (("load", {}), ("smoke-test", {}), ("canary", {"percent": 100}), ("activate", {})):
@@ -62,10 +69,39 @@ async def test_operator_brings_an_adapter_to_patients(served: tuple[Service, Stu
     listed = (await service.http.get("/admin/adapters", headers=operator)).json()
     assert [item["name"] for item in listed["items"]] == [name]
     assert listed["replicas"][0]["adapters"] == [name]
-    back = await service.http.post("/admin/adapters/rollback", json={"department": "cardiology"}, headers=operator)
+    back = await service.http.post(
+        "/admin/adapters/rollback", json={"department": "cardiology"}, headers=operator
+    )
     assert back.json() == {"department": "cardiology", "adapter": None}
     again = (await service.ask(guest, QUESTION, conversation_id=told["conversation_id"])).json()
-    assert again["generator"]["adapter"] is None, "a running conversation leaves a version that was rolled back"
+    assert again["generator"]["adapter"] is None, (
+        "a running conversation leaves a version that was rolled back"
+    )
+
+
+async def test_what_training_announces_is_compared_with_the_files(
+    served: tuple[Service, StubVllm], tmp_path: Path
+) -> None:
+    service, _ = served
+    operator = await service.staff(Role.OPERATOR)
+    folder = write_adapter(tmp_path / "adapters" / "incoming" / "a")
+    weights = hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
+    body = {
+        "name": "cardiology-v1",
+        "department": "cardiology",
+        "path": str(folder),
+        "base_model": BASE,
+        "base_fingerprint": "f",
+        "rank": 4,
+        "demo": True,
+        "sha256": weights,
+        "metrics": {"total": 91.5},
+    }
+    for lie in ({"sha256": "0" * 64}, {"rank": 8}, {"base_model": "Other"}):
+        refused = await service.http.post("/admin/adapters", json={**body, **lie}, headers=operator)
+        assert refused.json()["error"]["details"] == {"reason": "not_as_claimed"}
+    kept = (await service.http.post("/admin/adapters", json=body, headers=operator)).json()
+    assert (kept["demo"], kept["evaluation"], kept["state"]) == (True, {"total": 91.5}, "registered")
 
 
 async def test_only_operators_change_and_patients_see_nothing(served: tuple[Service, StubVllm]) -> None:
@@ -73,8 +109,14 @@ async def test_only_operators_change_and_patients_see_nothing(served: tuple[Serv
     guest, clinician = await service.guest(), await service.staff(Role.CLINICIAN)
     assert (await service.http.get("/admin/adapters", headers=guest)).status_code == 403
     assert (await service.http.get("/admin/adapters", headers=clinician)).status_code == 200
-    for path, body in (("", {"path": "x"}), ("/rollback", {"department": "cardiology"}), ("/cardiology-v1/load", {})):
-        assert (await service.http.post(f"/admin/adapters{path}", json=body, headers=clinician)).status_code == 403
+    for path, body in (
+        ("", {"path": "x"}),
+        ("/rollback", {"department": "cardiology"}),
+        ("/cardiology-v1/load", {}),
+    ):
+        assert (
+            await service.http.post(f"/admin/adapters{path}", json=body, headers=clinician)
+        ).status_code == 403
 
 
 async def test_errors_have_the_house_shape(served: tuple[Service, StubVllm], tmp_path: Path) -> None:
@@ -111,7 +153,9 @@ async def test_busy_is_503_with_retry_after(served: tuple[Service, StubVllm]) ->
         assert answer.status_code == 200
 
 
-async def test_broken_stream_ends_in_a_degraded_answer_that_is_stored_as_shown(served: tuple[Service, StubVllm]) -> None:
+async def test_broken_stream_ends_in_a_degraded_answer_that_is_stored_as_shown(
+    served: tuple[Service, StubVllm],
+) -> None:
     service, server = served
     guest = await service.guest()
     server.default = Act(tokens=("适度运动对多数冠心病患者有益[1]。", "但是", "如果"), break_after=2)
@@ -122,7 +166,9 @@ async def test_broken_stream_ends_in_a_degraded_answer_that_is_stored_as_shown(s
     assert events[-1][1]["generator"]["degraded"] is True
     assert "回答在这里中断了" in shown
     assert "但是" not in shown.split("（回答在这里中断了")[0]
-    kept = (await service.http.get(f"/conversations/{events[-1][1]['conversation_id']}", headers=guest)).json()
+    kept = (
+        await service.http.get(f"/conversations/{events[-1][1]['conversation_id']}", headers=guest)
+    ).json()
     assert kept["messages"][-1]["content"] == shown
 
 
@@ -152,7 +198,9 @@ async def test_service_without_its_model_server_still_answers(served: tuple[Serv
     assert {"name": "generator", "state": "degraded"}.items() <= next(
         p for p in ready.json()["parts"] if p["name"] == "generator"
     ).items()
-    metrics = await httpx.AsyncClient(trust_env=False).get(str(service.http.base_url).replace("/api/v1/", "/metrics"))
+    metrics = await httpx.AsyncClient(trust_env=False).get(
+        str(service.http.base_url).replace("/api/v1/", "/metrics")
+    )
     assert f'anxin_llm_replica_up{{replica="{server.url}"}} 0.0' in metrics.text
     server.start()
 

@@ -34,12 +34,21 @@ def services(name: str) -> list[tuple[str, dict[str, Any]]]:
     return list(load(name)["services"].items())
 
 
-ALL = [pytest.param(file, name, body, id=f"{file}-{name}") for file in COMPOSE for name, body in services(file)]
+ALL = [
+    pytest.param(file, name, body, id=f"{file}-{name}") for file in COMPOSE for name, body in services(file)
+]
 
 
 @pytest.mark.parametrize("file", COMPOSE)
 def test_compose_follows_the_specification(file: str) -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(ROOT / file)]
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.compose-spec",
+        str(ROOT / file),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -77,7 +86,7 @@ def test_every_container_is_pinned_and_has_no_more_rights_than_it_needs(
         assert body["cap_add"] == ["CHOWN"]
         assert body["network_mode"] == "none"
     else:
-        assert str(body["user"] if "user" in body else image).split(":")[0] not in ("0", "root")
+        assert str(body.get("user", image)).split(":")[0] not in ("0", "root")
         assert "user" in body or "vllm-cpu" in image, "the cpu image sets its user itself"
         assert "cap_add" not in body
     if name != "api":
@@ -173,7 +182,9 @@ def test_new_secrets_start_a_production_service(tmp_path: Path) -> None:
 
 
 def fresh_secrets(tmp_path: Path) -> dict[str, str]:
-    done = subprocess.run([sys.executable, str(ROOT / "deploy/new_secrets.py")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "deploy/new_secrets.py")], capture_output=True, text=True, check=True
+    )
     (tmp_path / ".env").write_text(done.stdout)
     pairs = (line.split("=", 1) for line in done.stdout.splitlines())
     return {name: value.strip("'") for name, value in pairs}
@@ -230,7 +241,12 @@ def test_service_refuses_to_start_without_secrets(tmp_path: Path) -> None:
     env = image_environment(tmp_path / "var", free_port(), tmp_path)
     env["ANXIN_AUTH__SECRET"] = "changeme"
     done = subprocess.run(
-        [sys.executable, "-m", "app.cli", "serve"], env=env, cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "app.cli", "serve"],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode != 0
     assert "ANXIN_AUTH__SECRET" in done.stderr + done.stdout
@@ -238,10 +254,17 @@ def test_service_refuses_to_start_without_secrets(tmp_path: Path) -> None:
 
 def test_model_job_needs_no_network_when_the_folder_is_filled(tmp_path: Path) -> None:
     script = ROOT / "deploy" / "fetch_model.py"
-    env = {"MODEL_DIR": str(tmp_path / "base"), "MODEL_ID": "Qwen/X", "MODEL_HUB": "none", "PATH": "/usr/bin:/bin"}
+    env = {
+        "MODEL_DIR": str(tmp_path / "base"),
+        "MODEL_ID": "Qwen/X",
+        "MODEL_HUB": "none",
+        "PATH": "/usr/bin:/bin",
+    }
 
     def job(**changes: str) -> int:
-        done = subprocess.run([sys.executable, str(script)], env={**env, **changes}, capture_output=True, check=False)
+        done = subprocess.run(
+            [sys.executable, str(script)], env={**env, **changes}, capture_output=True, check=False
+        )
         return done.returncode
 
     assert job() != 0, "an empty folder and no hub is an error"

@@ -35,7 +35,9 @@ def servers() -> Iterator[Callable[..., StubVllm]]:
 
 def hit(n: int, text: str, *, score: float = 1.0, section: str = "概述") -> Hit:
     sentences = tuple(s + "。" for s in text.split("。") if s)
-    chunk = Chunk(f"c{n}", f"d{n}", f"资料{n}", section, text, "cardiology", "guide", "all", "某指南", "2023", sentences)
+    chunk = Chunk(
+        f"c{n}", f"d{n}", f"资料{n}", section, text, "cardiology", "guide", "all", "某指南", "2023", sentences
+    )
     return Hit(chunk, score)
 
 
@@ -67,7 +69,9 @@ async def generator(
 ) -> VllmGenerator:
     """The real generator in front of these servers; addresses count as healthy without being asked."""
     urls = [s if isinstance(s, str) else s.url for s in servers]
-    clients = [VllmClient(url, api_key="k", read_s=first_token_s, connections=concurrency + 4) for url in urls]
+    clients = [
+        VllmClient(url, api_key="k", read_s=first_token_s, connections=concurrency + 4) for url in urls
+    ]
     pool = ReplicaPool(clients, model=BASE, adapter_root="/adapters")
     if refresh:
         await pool.refresh()

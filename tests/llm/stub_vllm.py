@@ -91,7 +91,9 @@ class StubVllm:
     async def _tokenize(self, request: Request) -> Response:
         body = await request.json()
         self.tokenized += 1
-        return JSONResponse({"count": count(body["messages"]), "max_model_len": self.max_model_len, "tokens": []})
+        return JSONResponse(
+            {"count": count(body["messages"]), "max_model_len": self.max_model_len, "tokens": []}
+        )
 
     async def _load(self, request: Request) -> Response:
         body = await request.json()
@@ -99,7 +101,9 @@ class StubVllm:
         if name in self.load_status:
             return error(self.load_status[name], "the adapter could not be loaded")
         if name in self.adapters:
-            return error(400, f"The lora adapter '{name}' has already been loaded. If you want to load it in place …")
+            return error(
+                400, f"The lora adapter '{name}' has already been loaded. If you want to load it in place …"
+            )
         if not Path(path).exists():
             return error(404, f"Loading lora {name} failed: No adapter found for {path}")
         config = json.loads((Path(path) / "adapter_config.json").read_text())
@@ -204,7 +208,9 @@ def count(messages: list[dict[str, str]]) -> int:
     return sum(len(m["content"].encode()) for m in messages) // 2
 
 
-def error(status: int, message: str, param: str | None = None, headers: dict[str, str] | None = None) -> Response:
+def error(
+    status: int, message: str, param: str | None = None, headers: dict[str, str] | None = None
+) -> Response:
     body = {"error": {"message": message, "type": "BadRequestError", "param": param, "code": status}}
     return JSONResponse(body, status_code=status, headers=headers)
 

@@ -58,7 +58,18 @@ async def test_prompt_begins_the_same_for_every_question(servers: Servers) -> No
         Act(break_after=0),
         Act(break_after=0, error_in_stream=True),
     ],
-    ids=["500", "429", "302", "html", "bad-json", "wrong-json", "wrong-type", "not-utf8", "broken", "error-event"],
+    ids=[
+        "500",
+        "429",
+        "302",
+        "html",
+        "bad-json",
+        "wrong-json",
+        "wrong-type",
+        "not-utf8",
+        "broken",
+        "error-event",
+    ],
 )
 async def test_fault_before_first_token_goes_to_another_replica(servers: Servers, fault: Act) -> None:
     bad, good = servers(), servers()
@@ -79,7 +90,9 @@ async def test_fault_after_first_token_is_never_retried(servers: Servers) -> Non
     assert len(bad.chats) + len(good.chats) == 1
     shown, rest = got.text.split(CUT_NOTE)
     assert shown == "胸痛时先停下休息[1]。", "the half sentence after it must not be shown"
-    assert rest == "".join([p.text async for p in ExtractiveGenerator().stream(request()) if isinstance(p, Text)])
+    assert rest == "".join(
+        [p.text async for p in ExtractiveGenerator().stream(request()) if isinstance(p, Text)]
+    )
     assert got.started[-1].kind == "vllm"
     assert got.started[-1].degraded
 
@@ -139,7 +152,7 @@ async def test_closing_the_stream_reaches_the_server(servers: Servers) -> None:
     server = servers()
     server.default = Act(tokens=("一句。",) * 500, gap_s=0.02)
     chosen = await generator(server)
-    async with aclosing(chosen.stream(request())) as parts:  # type: ignore[type-var]
+    async with aclosing(chosen.stream(request())) as parts:
         async for part in parts:
             if isinstance(part, Text):
                 break
@@ -231,7 +244,9 @@ async def test_adapter_forgotten_by_a_restart_is_noticed_and_the_base_model_answ
 
 async def test_thinking_is_for_clinicians_only(servers: Servers) -> None:
     server = servers()
-    server.default = Act(tokens=("<thi", "nk>先想", "一想</", "think>", "结论[1]。"), reasoning=("预先思考。",))
+    server.default = Act(
+        tokens=("<thi", "nk>先想", "一想</", "think>", "结论[1]。"), reasoning=("预先思考。",)
+    )
     chosen = await generator(server)
     clinician = await collect(chosen, request(audience=Audience.CLINICIAN))
     patient = await collect(chosen, request())

@@ -49,7 +49,9 @@ def test_thinking_is_separated_however_it_is_cut(parts: list[tuple[str, bool]], 
     splitter = ThinkSplitter()
     pieces = [p for piece in cut(text, points) for p in splitter.feed(piece)] + splitter.close()
     assert "".join(p.text for p in pieces if p.thinking) == "".join(t for t, thinking in parts if thinking)
-    assert "".join(p.text for p in pieces if not p.thinking) == "".join(t for t, thinking in parts if not thinking)
+    assert "".join(p.text for p in pieces if not p.thinking) == "".join(
+        t for t, thinking in parts if not thinking
+    )
 
 
 @given(st.text(alphabet="休息。！?\n”a"), st.lists(st.integers(0, 200), max_size=20))

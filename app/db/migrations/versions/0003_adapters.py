@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("canary_percent", sa.Integer(), nullable=True),
         sa.Column("canary_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("replaced", sa.String(length=64), nullable=True),
+        sa.Column("evaluation", sa.JSON(), nullable=True),
         sa.Column("smoke_report", sa.JSON(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
