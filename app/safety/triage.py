@@ -78,7 +78,9 @@ class TriageEngine:
         facts = gather([*turns, ("user", reading)], book.lexicon)
         fired = self._fired(facts, reading)
         if self._semantic is not None and embedding is not None and not _emergency(fired):
-            fired += self._semantic.judge(embedding, reading, facts.all)
+            findings = book.lexicon.findings
+            complaint = any(not findings[name].background for name in facts.current)
+            fired += self._semantic.judge(embedding, reading, complaint=complaint)
         return self._result(facts, reading, fired)
 
     def _read_answer(self, message: str, history: Sequence[Turn]) -> Reading:
@@ -164,7 +166,8 @@ def _emergency(fired: Sequence[Fired]) -> bool:
 
 
 def _spans(fired: Sequence[Fired], reading: Reading) -> list[Span]:
-    spans = {
+    whole = (0, reading.source.offsets[-1] + 1) if reading.source.offsets else (0, 0)
+    spans = {Span(*whole, f.rule.id) for f in fired if not f.evidence} | {
         Span(*reading.source.original_span(m.start, m.end), f.rule.id)
         for f in fired
         for name in f.evidence

@@ -57,6 +57,8 @@ class Reading:
     yes: bool
     no: bool
     question: bool
+    excused: bool = False
+    framed: bool = False
 
 
     def shifted(self, length: int) -> Reading:
@@ -112,7 +114,15 @@ def read_text(text: str, lexicon: Lexicon) -> Reading:
         yes=bool(YES.match(scan.text)),
         no=bool(NO.match(scan.text)),
         question=bool(QUESTION.search(scan.text)),
+        excused=_excused(scan.mentions, present, lexicon),
+        framed=any(context.cues(name, whole) for name in ("exam", "dream")),
     )
+
+
+def _excused(mentions: Sequence[Mention], present: Iterable[str], lexicon: Lexicon) -> bool:
+    """Whether complaints were named and none of them counts (denied, past, asked about …)."""
+    named = {m.finding for m in mentions if not lexicon.findings[m.finding].background}
+    return bool(named) and not any(name in named for name in present)
 
 
 def asked_quantity(question: str) -> str | None:
