@@ -15,12 +15,13 @@ EntitiesOf = Callable[[str], frozenset[str]]
 """Ids of what a text names ("drg:aspirin"); "in:cls:statin" marks a class that a named drug belongs to."""
 
 DRUG_PREFIXES = ("drg:", "cls:")
-NARROWER = 0.4
+NARROWER = 0.25
 """Taken off when a sentence is about a drug and the question is not: true for those who take it only."""
 DRUG_KINDS = frozenset({"treat", "together", "stop", "switch", "missed", "meal"})
 _DURATION = r"([\d一两三四五六七八九十半])+\s*(～\s*\d+\s*)?(个)?(多)?(分钟|小时|天|日|周|星期|月|年)|终身|终生|长期|一辈子|当天"
 _AMOUNT = r"\d+(\.\d+)?\s*(～\s*\d+(\.\d+)?)?\s*(mg|g|μg|ml|mmol|μmol|mmHg|ng|%|片|粒|次|克|毫克|毫升|℃|kg|步|分|个|倍|U|L)"
-_VERDICT = r"可以|不能|不要|不宜|不建议|避免|禁止|禁用|慎用|需要|不必|不用|一般不|不会|不是|不等于|不一定|多数|必须|能"
+_VERDICT_WORDS = r"可以|不能|不要|不宜|不建议|避免|禁止|禁用|慎用|需要|不必|不用|一般不|不会|不是|不等于|不一定|多数|必须|能"
+VERDICT = re.compile(_VERDICT_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +72,14 @@ KINDS = (
     _kind("stop", r"停(了|掉|药|吗|不|几|$|下)|要停|能停|不吃了|断药|突然不", r"停|长期|减量|保留|继续", r"停"),
     _kind(
         "together",
-        r"一起(吃|用|喝|服)|一块|同时|合用|同服|冲突|(能|可以|还能).{0,4}(和|跟|与|同)|还能(吃|喝|含)|隔(多久|几|多长)|混",
+        r"一起(吃|用|喝|服)|一块|同时|合用|同服|冲突|(能|可以|还能).{0,4}(和|跟|与|同)|(吃了?着?|用着|喝了?).{1,8}(还能|能不能|可以)|隔(多久|几|多长)|混",
         r"一起|合用|同时|同服|间隔|隔开|冲突|叠加|加用|不能|不要|避免|妨碍|影响|增加",
         r"一起|冲突|合用|哪些药|相互|不能",
     ),
     _kind(
         "whom",
         r"(哮喘|孕|怀孕|哺乳|喂奶|备孕|老人|孩子|儿童|小孩|肾|肝|过敏|糖尿病|痛风|青光眼|前列腺|帕金森).{0,12}(能|可以|可不可以|行)|哪些人",
-        r"禁用|慎用|不能|不宜|不要|可以|避免|减量|不用|不建议|适合|一般不",
+        r"禁用|慎用|不能|不宜|不要|可以|避免|减量|更低剂量|小剂量|不用|不建议|适合|首选",
         r"哪些人|孕|孩子|儿童|老人|肾|肝|小心|当心|禁|不能",
     ),
     _kind("switch", r"换(成|着|个|药)?|代替|替代", r"换|代替|替代|改", r"换|区别|选"),
@@ -94,9 +95,10 @@ KINDS = (
     _kind("use", r"怎么(吃|用|喷|服|打|做|练|摆|含|放|戴|安排|量)|用法|如何(服|使)|掰|嚼|磨|碾", r"每日|每天|次|含|喷|服|先|再|放|整片|掰|嚼|早上|分钟|枕|舌下", r"怎么(吃|用|喷|服|打|做|练|摆|含|放|量)|用法|步骤|方法"),
     _kind("care", r"注意什么|注意啥|要注意|注意事项|怎么护理|怎么照顾|生活上", r"注意|避免|不要|定期|保持|要|先", r"注意|护理|生活|回家|术后|照护"),
     _kind("place", r"什么科|哪个科|挂.{0,3}(科|号)|去哪", r"科|门诊|急诊", r"科"),
-    _kind("yes_no", r"吗|么$|不$|没$|可不可以|能不能|要不要|行不行|会不会|是不是|有没有|该不该|行不|要不|停不|好不|吧$", _VERDICT),
+    _kind("yes_no", r"吗|么$|不$|没$|可不可以|能不能|要不要|行不行|会不会|是不是|有没有|该不该|行不|要不|停不|好不|吧$", _VERDICT_WORDS),
 )  # fmt: skip
 _WHAT_IS = re.compile(r"是(什么|啥|怎么回事)(病|药|意思|东西|检查|手术)?$|什么(叫|是)|是干(什么|啥|嘛)")
+_WHICH_DRUG = re.compile(r"(什么|啥|哪种|哪些|哪个|哪类)药|用什么(?!姿势|水|方法)|吃点什么")
 _CLAUSE = re.compile(r"[，。！？；、,!?;\s]+")
 _ASKS = re.compile(
     r"吗|么|呢|不$|没$|吧$|怎么|咋|什么|啥|多久|多少|多高|多长|几|哪|为何|如何|是不是|能不能|可不可以|要不要|会不会|有没有|行不|还是|好不|停不|合适"
@@ -113,6 +115,7 @@ class Wanted:
     entities: frozenset[str]
     yes_no: bool
     what_is: bool
+    which_drug: bool = False
 
     @property
     def drugs(self) -> frozenset[str]:
@@ -145,6 +148,7 @@ def wanted(question: str, entities_of: EntitiesOf) -> Wanted:
         entities=entities_of(question),
         yes_no=any(kind.name == "yes_no" for kind in kinds),
         what_is=any(_WHAT_IS.search(clause) for clause in asking),
+        which_drug=any(_WHICH_DRUG.search(clause) for clause in asking),
     )
 
 
@@ -182,6 +186,11 @@ def section_fit(want: Wanted, heading: str) -> float:
     """1 when the section is called after a kind of answer that is asked for, else 0."""
     named = any(kind.section is not None and kind.section.search(heading) for kind in want.kinds)
     return 1.0 if named else 0.0
+
+
+def drug_fit(want: Wanted, own: frozenset[str]) -> float:
+    """1 when a drug is asked for and the sentence names one, else 0."""
+    return float(want.which_drug and any(e.startswith(DRUG_PREFIXES) for e in own))
 
 
 def missing_kinds(want: Wanted, said: str) -> tuple[Kind, ...]:

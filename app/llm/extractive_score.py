@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from app.llm.answer_fit import EntitiesOf, Wanted, entity_fit, kind_agreement, kind_fit, section_fit, wanted
+from app.llm.answer_fit import EntitiesOf, Wanted, drug_fit, entity_fit, kind_agreement, kind_fit, related, section_fit, wanted
 from app.llm.base import GenerationRequest
 from app.llm.extractive_text import Sentence, clean, read_sentences
 
@@ -29,6 +29,9 @@ TITLE_WEIGHT = 0.35
 """Share of a word's weight when a title has it: the name of the subject says which document, not which sentence."""
 NEAR, WORDS, KIND, UNDER = 0.4, 1.1, 0.5, 1.1
 PASSAGE, ABOUT, VALUE = 0.35, 0.4, 0.4
+ASIDE = 0.25
+"""Taken off outside the main documents: they were found by a word in common more often than for the subject."""
+RANK_OFFSET, NEARLY_MAIN = 2, 0.7
 WRONG_PAIR = 0.35
 """A pair whose question is less like the asked one than this answers something else."""
 _NOT_WORD = re.compile(r"[^\w一-鿿]+")
@@ -60,6 +63,7 @@ def score_sentences(request: GenerationRequest, entities_of: EntitiesOf) -> Scor
     near = sentence_nearness(request)
     titles = {i: entities_of(hit.chunk.title) for i, hit in enumerate(request.passages)}
     top = max((hit.score for hit in request.passages), default=0.0)
+    main = main_document(request)
     under = {}
     for index, hit in enumerate(request.passages):
         under[index] = under_fit(words, want, near, index, [s for s in raw if s.place[0] == index])
@@ -69,19 +73,39 @@ def score_sentences(request: GenerationRequest, entities_of: EntitiesOf) -> Scor
     sure = 0.0
     for sentence in raw:
         index = sentence.place[0]
-        about = entity_fit(want, entities_of(sentence.text), titles[index])
+        own = entities_of(sentence.text)
+        about = entity_fit(want, own, titles[index])
         shared, kind = words.share(sentence.text), kind_fit(want, sentence.text)
         fit = under[index] - (WRONG_PAIR if sentence.asks and under[index] < WRONG_PAIR else 0.0)
-        relevance = NEAR * near.get(sentence.place, 0.0) + WORDS * shared + KIND * kind + UNDER * fit
-        relevance += VALUE * value_fit(given, sentence.text)
+        content = NEAR * near.get(sentence.place, 0.0) + WORDS * shared
+        content += VALUE * max(value_fit(given, sentence.text), drug_fit(want, own))
+        relevance = content + KIND * kind + UNDER * fit
         passage = request.passages[index].score / top if top > 0 else 1.0
+        aside = request.passages[index].chunk.document_id not in main and not related(want.entities, titles[index])
         sure = max(sure, (shared + kind + max(fit, 0.0)) / 3)
         sentences.append(
-            replace(sentence, about=about, relevance=relevance, score=relevance + PASSAGE * passage + ABOUT * about)
+            replace(
+                sentence,
+                about=about,
+                content=content,
+                relevance=relevance,
+                score=relevance + PASSAGE * passage + ABOUT * about - (ASIDE if aside else 0.0),
+                aside=aside,
+            )
         )
     known = not want.drugs or any(s.about > 0 for s in sentences)
     pairs = {s.place[0]: under[s.place[0]] for s in sentences if s.asks}
     return Scored(want, tuple(sentences), pairs, known, sure)
+
+
+def main_document(request: GenerationRequest) -> frozenset[str]:
+    """The documents that most of the evidence comes from, better ranks counting more; nearly always one."""
+    votes: dict[str, float] = {}
+    for rank, hit in enumerate(request.passages):
+        if hit.score > 0:
+            votes[hit.chunk.document_id] = votes.get(hit.chunk.document_id, 0.0) + 1 / (RANK_OFFSET + rank)
+    most = max(votes.values(), default=0.0)
+    return frozenset(document for document, vote in votes.items() if vote >= NEARLY_MAIN * most)
 
 
 def under_fit(

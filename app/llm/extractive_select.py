@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from app.llm.answer_fit import missing_kinds
+from app.llm.answer_fit import VERDICT, missing_kinds
 from app.llm.base import GenerationRequest
-from app.llm.extractive_score import Scored, bigrams, overlap, similarity
+from app.llm.extractive_score import Scored, bigrams, main_document, overlap, similarity
 from app.llm.extractive_text import LEANS_BACK, Sentence, clean, stands_alone, with_context
 
 MAX_DIRECT_CHARS = 160
@@ -22,9 +22,29 @@ PAIR_RELATED = 0.3
 PAIR_BONUS = 0.45
 VERDICT_BONUS = 0.15
 POINT_RELATIVE = 0.5
+CONTENT_RELATIVE = 0.3
 DIVERSITY = 0.5
 UNSURE = 0.3
-EQUAL = 0.85
+EQUAL = 0.75
+BRIEF_CHARS = 60
+BESIDE_RELATIVE = 0.45
+LEAN_PENALTY = 0.4
+FIRST_STEP = 0.3
+"""Steps are told from the first one on."""
+_CARE = 3
+MAX_CARE_CHARS = 150
+SAME_IDEA = 0.55
+PAIR_ALIKE = 0.5
+PAIR_RELATED = 0.3
+PAIR_BONUS = 0.45
+VERDICT_BONUS = 0.15
+POINT_RELATIVE = 0.5
+CONTENT_RELATIVE = 0.3
+DIVERSITY = 0.5
+UNSURE = 0.3
+EQUAL = 0.75
+BRIEF_CHARS = 60
+BESIDE_RELATIVE = 0.45
 LEAN_PENALTY = 0.4
 FIRST_STEP = 0.3
 """Steps are told from the first one on."""
@@ -53,12 +73,12 @@ def _whole_answer(scored: Scored, best: Sentence) -> list[Sentence]:
 
 
 def direct_score(scored: Scored, sentence: Sentence) -> float:
-    """The score as an opening: the first sentence of the answer to the same question, or a verdict, counts more."""
-    alike = scored.pairs.get(sentence.place[0], 0.0) if sentence.asks else 0.0
-    bonus = PAIR_BONUS * alike if sentence.opens and alike >= PAIR_ALIKE else 0.0
-    if sentence.opens and alike < PAIR_ALIKE:
-        bonus -= PAIR_BONUS / 2
-    if scored.want.yes_no and _VERDICT.match(sentence.text):
+    """The score as an opening: the answer to the same question, a verdict, or the first of some steps counts more."""
+    bonus = 0.0
+    if sentence.asks:
+        alike = scored.pairs.get(sentence.place[0], 0.0)
+        bonus = PAIR_BONUS * alike if alike >= PAIR_ALIKE else -PAIR_BONUS / 2 if sentence.opens else 0.0
+    if scored.want.yes_no and VERDICT.search(sentence.text):
         bonus += VERDICT_BONUS
     if scored.want.what_is and not sentence.section:
         bonus += VERDICT_BONUS
@@ -86,11 +106,35 @@ def _completing(scored: Scored, best: Sentence, group: Sequence[Sentence]) -> li
         ]
         if fitting:
             return [max(fitting, key=lambda s: s.score)]
-    beside = [s for s in scored.sentences if s.place == (best.place[0], group[-1].place[1] + 1)]
-    if best.asks:
-        return beside[:1] if group[0].opens else []
-    strong = [s for s in beside if s.score >= EQUAL * best.score and not LEANS_BACK.match(s.text)]
-    return strong[:1]
+    if best.asks and group[0].opens and scored.pairs[best.place[0]] >= PAIR_ALIKE:
+        return [s for s in scored.sentences if s.place == (best.place[0], group[-1].place[1] + 1)][:1]
+    if len(group) > 1 and len(said) > BRIEF_CHARS:
+        return []
+    return _runner_up(scored, best, group)
+
+
+def _runner_up(scored: Scored, best: Sentence, group: Sequence[Sentence]) -> list[Sentence]:
+    """A second sentence that answers nearly as well and says something else."""
+    floor = EQUAL * direct_score(scored, best)
+    others = [
+        s
+        for s in scored.sentences
+        if s not in group
+        and s.about >= 0
+        and direct_score(scored, s) >= floor
+        and _near_enough(s, best, alone=len(group) == 1)
+        and stands_alone(s, named=False)
+        and s.text[-1] not in "；;"
+        and not _repeats(s, group)
+    ]
+    return [max(others, key=lambda s: direct_score(scored, s))] if others else []
+
+
+def _near_enough(sentence: Sentence, best: Sentence, *, alone: bool) -> bool:
+    """Whether a sentence may stand beside the best one: from the same passage, or as close to the question."""
+    if sentence.place[0] == best.place[0]:
+        return True
+    return alone and not sentence.asks and sentence.content >= BESIDE_RELATIVE * best.content
 
 
 def pick_points(
@@ -105,7 +149,8 @@ def pick_points(
     allowed = 1 if scored.sure < UNSURE else limit
     home = direct[0].place[0]
     floor = POINT_RELATIVE * max(s.relevance for s in direct)
-    pool = [s for s in scored.sentences if s not in direct and _belongs(scored, s, home, floor)]
+    shared = CONTENT_RELATIVE * max(s.content for s in direct)
+    pool = [s for s in scored.sentences if s not in direct and _belongs(scored, s, home, floor, shared)]
     chosen: list[Sentence] = []
     while pool and len(chosen) < allowed:
         said = [*direct, *chosen]
@@ -121,9 +166,11 @@ def pick_points(
     return sorted(chosen, key=lambda s: s.place)
 
 
-def _belongs(scored: Scored, sentence: Sentence, home: int, floor: float) -> bool:
+def _belongs(scored: Scored, sentence: Sentence, home: int, floor: float, content_floor: float) -> bool:
     """Whether a sentence belongs to the question: it fits well enough and speaks of the same thing."""
-    if sentence.about < 0 or sentence.relevance < floor:
+    if sentence.about < 0 or sentence.relevance < floor or sentence.content < content_floor:
+        return False
+    if sentence.aside:
         return False
     if sentence.place[0] == home:
         return True
@@ -157,12 +204,12 @@ def pick_care(request: GenerationRequest, direct: Sequence[Sentence], said: Sequ
 
 
 def _care_passages(request: GenerationRequest, direct: Sequence[Sentence]) -> list[int]:
-    """The passages on seeking care of the document that answers; of the best document when it has none."""
+    """The passages on seeking care of the document that answers, else of the main one; never of another."""
     answering = {request.passages[s.place[0]].chunk.document_id for s in direct[:1]}
     care = sorted(request.care)
     own = [i for i in care if request.passages[i].chunk.document_id in answering]
-    top = [i for i in care if request.passages[i].chunk.document_id == request.passages[0].chunk.document_id]
-    return own if own else top if top else care[:1]
+    top = [i for i in care if request.passages[i].chunk.document_id in main_document(request)]
+    return own if own else top
 
 
 def _repeats(sentence: Sentence, said: Sequence[Sentence]) -> bool:

@@ -5,7 +5,7 @@ Owns which kinds of node count as a subject; finding names in text is the graph'
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from app.llm.answer_fit import EntitiesOf
 from retrieval.graph import MedicalGraph
@@ -19,18 +19,20 @@ def subjects_of(graph: MedicalGraph) -> EntitiesOf:
     """A function from text to the ids of what it names; the classes of a drug and the
     general names that a longer one ends in are marked "in:"."""
 
+    general = lru_cache(maxsize=REMEMBERED)(partial(_general, graph))
+
     @lru_cache(maxsize=REMEMBERED)
     def named(text: str) -> frozenset[str]:
         mentions = [m for m in graph.mentions(text) if m.entity.type in SUBJECT_TYPES]
         own = {m.entity.id for m in mentions}
         above = {entity.id for one in own for entity, distance in graph.lineage(one) if distance > 0}
-        above |= {general for m in mentions for general in _general(graph, text[m.start : m.end])}
+        above |= {one for m in mentions if m.entity.type == "disease" for one in general(text[m.start : m.end])}
         return frozenset(own | {f"in:{one}" for one in above})
 
     return named
 
 
-def _general(graph: MedicalGraph, name: str) -> set[str]:
+def _general(graph: MedicalGraph, name: str) -> frozenset[str]:
     """Ids of the diseases that a longer name ends in: 稳定型心绞痛 is an 心绞痛."""
     shorter = [name[start:] for start in range(1, len(name) - 1)]
-    return {e.id for ending in shorter for e in graph.resolve(ending) if e.type == "disease"}
+    return frozenset(e.id for ending in shorter for e in graph.resolve(ending) if e.type == "disease")

@@ -38,7 +38,9 @@ class Sentence:
 
     `lead` is what a list item stands under: the sentence before the list, else the heading, "" outside lists.
     `asks` is the question of the pair it answers, "" outside pairs; `opens` marks the first sentence of that answer.
-    `relevance` says how well it fits the question, `score` also counts its passage and its subject.
+    `content` says how much it has in common with the question, `relevance` adds the kind of answer and the heading,
+    `score` its passage and its subject. `aside` marks sentences of other documents than the main one,
+    unless these are on the asked thing too.
     """
 
     text: str
@@ -46,12 +48,14 @@ class Sentence:
     place: tuple[int, int]
     score: float = 0.0
     relevance: float = 0.0
+    content: float = 0.0
     lead: str = ""
     item: bool = False
     section: str = ""
     asks: str = ""
     opens: bool = False
     about: float = 0.0
+    aside: bool = False
 
 
 def read_sentences(hit: Hit, index: int) -> list[Sentence]:
