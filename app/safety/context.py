@@ -239,7 +239,7 @@ class Context:
         window = (mention.end, self.sentences[min(at + 1, len(self.sentences) - 1)][1])
         if self._goes_on(window):
             return Status.PRESENT
-        if self.cues("handled", window) or self.cues("handled", self.clause_of(mention.start)):
+        if self.cues("handled", window):
             return Status.HANDLED
         return Status.RESOLVED if self.cues("better", window) else Status.PRESENT
 

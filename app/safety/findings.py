@@ -43,6 +43,7 @@ class MeasureLimit(BaseModel):
 class FindingSpec(BaseModel):
     """One finding: its Chinese label, the question that asks for it, and how people say it.
 
+    `not_before` names words that, following directly, make it something else (没有呼吸 before 困难).
     `accept` lists statuses of `context.Status` that count as present beside PRESENT itself; `background` marks what
     stays true throughout a conversation (age, drugs, history) and is no complaint by itself.
     """
@@ -54,6 +55,7 @@ class FindingSpec(BaseModel):
     patterns: tuple[str, ...] = ()
     measures: tuple[MeasureLimit, ...] = ()
     implies: tuple[str, ...] = ()
+    not_before: str = ""
     negatable: bool = True
     background: bool = False
     accept: tuple[str, ...] = ()
@@ -214,6 +216,7 @@ class Lexicon:
         self._by_first: dict[str, list[tuple[Pattern, frozenset[str]]]] = defaultdict(list)
         for pattern in self._patterns:
             self._by_first[pattern.concepts[0]].append((pattern, frozenset(pattern.concepts)))
+        self._followers = [(f"={n}", tuple(expand(s.not_before))) for n, s in self.findings.items() if s.not_before]
         self._measured = [(n, limit) for n, spec in self.findings.items() for limit in spec.measures]
 
     def _mistyped(self, word: str, names: Iterable[str]) -> bool:
@@ -272,6 +275,10 @@ class Lexicon:
             if not cover.hides(start, end):
                 for name in names:
                     tokens[name].append((start, end))
+        for name, followers in self._followers:
+            tokens[name] = [s for s in tokens.get(name, ()) if not text.startswith(followers, s[1])]
+        for name in [name for name, spans in tokens.items() if not spans]:
+            del tokens[name]
         for spans in tokens.values():
             spans.sort()
         return tokens

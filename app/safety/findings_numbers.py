@@ -20,7 +20,7 @@ def to_float(text: str) -> float | None:
         return None
     if text[0].isascii():
         return float(text)
-    whole, _, decimals = text.partition("点")
+    whole, _, decimals = text.rstrip("多几").partition("点")
     value = _chinese_integer(whole)
     if value is None:
         return None

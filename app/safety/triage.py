@@ -80,7 +80,7 @@ class TriageEngine:
         if self._semantic is not None and embedding is not None and not _emergency(fired):
             findings = book.lexicon.findings
             complaint = any(not findings[name].background for name in facts.current)
-            fired += self._semantic.judge(embedding, reading, complaint=complaint)
+            fired += self._semantic.judge(embedding, reading, complaint=complaint, urgent=bool(fired))
         return self._result(facts, reading, fired)
 
     def _read_answer(self, message: str, history: Sequence[Turn]) -> Reading:

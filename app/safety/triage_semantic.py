@@ -26,8 +26,8 @@ PROTOTYPES = "prototypes.yaml"
 VECTORS = "prototypes.npz"
 # Measured by five-fold cross-validation over the prototypes (docs/safety.md): the first is enough beside a complaint
 # that the rules recognised, the second where they recognised none.
-THRESHOLD_WITH_FINDING = 0.6
-THRESHOLD_ALONE = 1.6
+THRESHOLD_WITH_FINDING = 0.8
+THRESHOLD_ALONE = 1.8
 MIN_CHARS = 6
 # Inverse strength of the L2 penalty on the boundary's weights, and the weight of an urgent sentence as a counterexample.
 PENALTY_C = 30.0
@@ -79,10 +79,34 @@ def build_vectors(folder: Path) -> int:
     sentences = {_key(s): s for s in file.sentences()}
     missing = [k for k in sentences if k not in known]
     vectors = {k: known[k] if k in known else embed_query(s) for k, s in sentences.items()}
+    stacked = np.stack(list(vectors.values())).astype(np.float16)
+    boundary = _fit(file, dict(zip(vectors, stacked.astype(np.float32), strict=True)))
+    digest = np.array(_digest(file))
     np.savez_compressed(
-        folder / VECTORS, keys=np.array(list(vectors)), vectors=np.stack(list(vectors.values())).astype(np.float16)
+        folder / VECTORS, keys=np.array(list(vectors)), vectors=stacked, boundary=boundary, digest=digest
     )
     return len(missing)
+
+
+def _digest(file: PrototypeFile) -> str:
+    """Identifies the sentences, their labels and the penalty that a boundary was fitted with."""
+    return hashlib.sha256(f"{PENALTY_C} {URGENT_WEIGHT} {file.model_dump_json()}".encode()).hexdigest()
+
+
+def stored_boundary(path: Path, digest: str) -> Matrix | None:
+    """The fitted boundary in `path` when it belongs to `digest`."""
+    with np.load(path) as stored:
+        if "digest" not in stored or str(stored["digest"]) != digest:
+            return None
+        return np.asarray(stored["boundary"], dtype=np.float64)
+
+
+def _fit(file: PrototypeFile, known: dict[str, Vector]) -> Matrix:
+    positives = _stack([s for group in file.emergency.values() for s in group], known)
+    urgent, routine = _stack(file.urgent, known), _stack(file.routine, known)
+    labels = np.concatenate([np.ones(len(positives)), np.zeros(len(urgent) + len(routine))])
+    weights = np.concatenate([np.ones(len(positives)), np.full(len(urgent), URGENT_WEIGHT), np.ones(len(routine))])
+    return fit_boundary(np.vstack([positives, urgent, routine]), labels, weights)
 
 
 def fit_boundary(vectors: Matrix, labels: Matrix, weights: Matrix, c: float = PENALTY_C) -> Matrix:
@@ -131,22 +155,25 @@ class Semantic:
             raise ValueError(f"{VECTORS} lacks {len(missing)} sentences; run `anxin rules build`")
         pairs = [(s, category) for category, group in file.emergency.items() for s in group]
         positives = _stack([s for s, _ in pairs], known)
-        urgent, routine = _stack(file.urgent, known), _stack(file.routine, known)
-        labels = np.concatenate([np.ones(len(positives)), np.zeros(len(urgent) + len(routine))])
-        weights = np.concatenate([np.ones(len(positives)), np.full(len(urgent), URGENT_WEIGHT), np.ones(len(routine))])
-        boundary = fit_boundary(np.vstack([positives, urgent, routine]), labels, weights)
+        boundary = stored_boundary(folder / VECTORS, _digest(file))
+        if boundary is None:
+            boundary = _fit(file, known)
         return cls(boundary, positives, tuple(c for _, c in pairs), file.review_date)
 
     def score(self, embedding: Vector) -> float:
         """Log-odds of an emergency; positive means nearer to the emergencies."""
         return float(embedding @ self.boundary[:-1] + self.boundary[-1])
 
-    def judge(self, embedding: Vector, reading: Reading, *, complaint: bool) -> list[Fired]:
-        """A firing when the message reads like an emergency; `complaint`: a finding is present in the conversation."""
+    def judge(self, embedding: Vector, reading: Reading, *, complaint: bool, urgent: bool) -> list[Fired]:
+        """A firing when the message reads like an emergency.
+
+        `complaint`: a finding is present in the conversation; `urgent`: a rule already weighed it as urgent, which
+        only a clear likeness overrules.
+        """
         if not may_fire(reading):
             return []
         score = self.score(embedding)
-        if score < (THRESHOLD_WITH_FINDING if complaint else THRESHOLD_ALONE):
+        if score < (THRESHOLD_WITH_FINDING if complaint and not urgent else THRESHOLD_ALONE):
             return []
         category = self.categories[int(np.argmax(self.positives @ embedding.astype(np.float64)))]
         return [Fired(_rule(category, self.review_date), frozenset())]
