@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity
+from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity, contains
 from app.safety.claims_support import RELATED_CONTENT, Embed, similar, support
 from app.safety.claims_text import Name, Reading, containment, contradicts, read, sentences
 from app.safety.interactions import MedicalTerms
@@ -30,7 +30,7 @@ _STRONG = re.compile(
     r"已(?:经)?(?:被)?(?:证实|证明)|公认"
 )
 _ASSERTS = re.compile(
-    r"可以|能|用于|治疗|有效|适合|适用|推荐|应该?|应当|禁|不宜|导致|引起|增加|降低|减少|减慢|加快|抑制|缓解|预防|改善|作用|副作用|起效|代谢|属于|通过|阻断|扩张|提高|优于|比|替代|无效|安全|会|是|有|需"
+    r"可以|能|用于|治疗|有效|适合|适用|推荐|应该?|应当|禁|不宜|导致|引起|增加|降低|减少|减慢|加快|抑制|缓解|预防|改善|作用|副作用|起效|代谢|建议|宜|服用|吃|最|属于|通过|阻断|扩张|提高|优于|比|替代|无效|安全|会|是|有|需"
 )
 _SAFE_ADVICE = re.compile(
     r"(?:不要|切勿|请勿|勿|别|不能|不可|不应|不宜|避免|不建议|严禁|禁止|切忌|不得)[^,;。!?]{0,8}(?:自行|随意|擅自|私自|自己|随便|盲目|突然|轻易|停|加|减|换|改|乱|滥|漏)|遵医嘱|按医嘱|医嘱|按时(?:服|吃|用)|规律(?:服|用)|坚持(?:服|用|吃)"
@@ -39,9 +39,10 @@ _DENIES_KNOWING = re.compile(r"(?:资料|信息|依据|证据|文献)[^,;。!?]{
 _TREATMENT = re.compile(r"溶栓|取栓|服|吃|药|疗程|间隔|剂量|打针|有效|治疗|手术|使用")
 _DIRECTS = re.compile(r"可以|能|建议|应|就|每|即可|够|推荐|请|通常|一般")
 _THRESHOLD = re.compile(r"如果|若|一旦|如|超过|高于|低于|持续|达到|以上|以下|时")
+_BARE = re.compile(r"\d+(?:\.\d+)?")
 # What makes a time a clinical figure: treatment, course of a disease, keeping of a medicine.
 _TIMED = re.compile(
-    r"药|服|疗程|治疗|溶栓|取栓|间隔|抗凝|双抗|抗血小板|恢复|康复|见效|起效|复查|监测|消退|升高|时间窗|发病|停|禁|保存|有效|使用|用|手术|术后|风险|复发|支架|疫苗|洗|冲|训练|运动|睡|开始|重复|不超过|内|窗"
+    r"药|服|疗程|治疗|溶栓|取栓|间隔|抗凝|双抗|抗血小板|恢复|康复|见效|起效|复查|监测|消退|升高|时间窗|发病|停|禁|保存|有效|使用|用|手术|术后|风险|复发|支架|疫苗|洗|冲|训练|运动|睡|开始|重复|不超过|内|窗|就可以|就能|即可|便可|足够|就够|才能"
 )
 _ECHO_WITH_CARE = frozenset({Dim.TIME, Dim.PERCENT})
 _GENERIC = frozenset({"抗生素", "抗菌药", "抗菌药物", "消炎药", "消炎药片", "消炎针", "疫苗", "减肥药", "避孕药", "激素"})
@@ -79,15 +80,16 @@ class ClaimChecker:
         return read(raw, self.names)
 
     def names(self, folded: str) -> tuple[Name, ...]:
-        """Return the named medicines of a folded text: those of the graph, and names the lexicon knows."""
+        """Return the medicines and diseases of a folded text: those of the graph, and names the lexicon knows."""
         found = [
-            Name(mention.entity.id, mention.surface, mention.start, mention.end)
+            Name(mention.entity.id, mention.surface, mention.start, mention.end, mention.entity.type)
             for mention in self._terms.mentions(folded)
-            if mention.entity.type in {"drug", "drug_class"}
+            if mention.entity.type in {"drug", "drug_class", "disease"}
         ]
         for match in self._lexicon.named.finditer(folded):
             if match.group() not in _GENERIC and folded[match.start() - 1 : match.start()] != "(" and not any(name.start < match.end() and match.start() < name.end for name in found):
-                found.append(Name(match.group(), match.group(), match.start(), match.end()))
+                kind = "drug" if len(match.group()) > 2 and not match.group().endswith(("类", "药")) else "drug_class"
+                found.append(Name(match.group(), match.group(), match.start(), match.end(), kind))
         return tuple(sorted(found, key=lambda name: name.start))
 
 
@@ -117,7 +119,7 @@ class Claims:
         wanted = bool(needed) or (literal is None and self._asserts(claim, view))
         if literal is None and not wanted and self._opposed(claim, view):
             wanted = True
-        supporters = [literal] if literal is not None else self._supporters(claim, needed)
+        supporters = [literal] if literal is not None else self._supporters(claim, needed, cited)
         if not cited:
             return self._uncited(raw, claim, wanted, supporters)
         return self._cited(raw, claim, cited, wanted, supporters, needed)
@@ -158,8 +160,17 @@ class Claims:
         if number.dim is Dim.TIME and not (claim.names or _TIMED.search(claim.text)):
             return True
         if number.dim in _READINGS and (number.dim not in _ECHO_WITH_CARE or not _TREATMENT.search(_clause_of(number, claim))):
-            return any(_echoes(number, said) for reading in self._said for said in reading.numbers)
+            return self._told(number)
         return False
+
+    def _told(self, number: Quantity) -> bool:
+        """True when the user gave this value, with its unit or as a bare figure (我低密度4.2)."""
+        if any(_echoes(number, said) for reading in self._said for said in reading.numbers):
+            return True
+        bare = {float(value) for reading in self._said for value in _BARE.findall(reading.text)}
+        return number.dim not in _ECHO_WITH_CARE and number.low in bare and (
+            number.high in bare or number.low == number.high
+        )
 
     def _asserts(self, claim: Reading, view: View) -> bool:
         """True for a statement without numbers that still needs support: about a medicine, or strongly put."""
@@ -169,7 +180,8 @@ class Claims:
             return not view.hedged(0, len(view.masked)) or bool(claim.names)
         if not self._passages or view.hedged(0, len(view.masked)) or _SAFE_ADVICE.search(claim.text) or view.cares:
             return False
-        return bool(claim.names) and bool(_ASSERTS.search(claim.text)) and len(claim.bigrams) >= 4
+        named = [name for name in claim.names if name.kind == "drug"]
+        return bool(named) and bool(_ASSERTS.search(claim.text)) and len(claim.bigrams) >= 4
 
     def _opposed(self, claim: Reading, view: View) -> bool:
         """True when a passage about the same thing says the opposite and none agrees."""
@@ -190,10 +202,10 @@ class Claims:
                 return index
         return None
 
-    def _supporters(self, claim: Reading, needed: Sequence[Quantity]) -> list[int]:
+    def _supporters(self, claim: Reading, needed: Sequence[Quantity], cited: Sequence[int]) -> list[int]:
         found = []
         for index, passage in enumerate(self._passages):
-            result = support(claim, needed, passage, assumed=self._assumed)
+            result = support(claim, needed, passage, assumed=self._assumed, cited=index + 1 in cited)
             if result.supported or (
                 self._checker.embed is not None
                 and result.numbers
@@ -255,6 +267,8 @@ class Claims:
         if not 0 < n <= len(self._passages):
             return False
         passage = self._passages[n - 1]
+        if any(contains(known, number) for number in claim.numbers for known in passage.numbers):
+            return True
         return bool(claim.keys & passage.keys) or containment(claim.bigrams, passage.bigrams) >= RELATED_CONTENT
 
     def _unsupported(self, raw: str, violations: tuple[tuple[ViolationCode, str], ...]) -> ClaimOutcome:

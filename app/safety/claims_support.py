@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity, contains, supported_by
-from app.safety.claims_text import Reading, bigrams, containment, contradicts, fits, sentences
+from app.safety.claims_text import OPPOSED_ALIKE, OPPOSED_NUMBERED, Reading, bigrams, containment, contradicts, fits, sentences
 from app.safety.types import Vector
 
 # Calibrated on claims_dev.jsonl: the least share of content with which a pair counts as about the same thing.
 NUMBER_CONTENT = 0.1
-PLAIN_CONTENT = 0.4
-RELATED_CONTENT = 0.15
+PLAIN_CONTENT = 0.25
+CITED_CONTENT = 0.12
+RELATED_CONTENT = 0.06
 SIMILAR = 0.90
+HOURS_A_YEAR = 8760.0
 
 Embed = Callable[[Sequence[str]], Sequence[Vector]]
 _BOUND_DIMS = DOSE_DIMS | {Dim.PERCENT}
@@ -35,21 +37,29 @@ class Support:
     opposed: bool
 
 
-def support(claim: Reading, needed: Sequence[Quantity], passage: Reading, *, assumed: frozenset[str]) -> Support:
+def support(
+    claim: Reading,
+    needed: Sequence[Quantity],
+    passage: Reading,
+    *,
+    assumed: frozenset[str],
+    cited: bool = False,
+) -> Support:
     """Compare a claim with one passage.
 
     `needed` are the claim's quantities that need support; `assumed` are medicines that need not be named again
-    because the question names them.
+    because the question names them. A passage that the sentence cites need share less of its wording.
     """
     content = max(containment(claim.content, passage.bigrams), _held(claim, passage), _numbered(claim, needed, passage))
     numbers = all(_number_supported(quantity, claim, passage) for quantity in needed)
     names = _names_supported(claim, passage, assumed)
-    least = NUMBER_CONTENT if needed else PLAIN_CONTENT
+    least = NUMBER_CONTENT if needed else CITED_CONTENT if cited else PLAIN_CONTENT
     if needed and assumed & passage.keys:
         # The question names the medicine that the passage is about: its numbers need no further likeness.
         least = 0.0
     enough = (content >= least or len(claim.content) <= 1) and fits(claim, passage, numbered=bool(needed) and numbers)
-    opposed = enough and numbers and names and contradicts(claim, passage)
+    alike = OPPOSED_NUMBERED if needed else OPPOSED_ALIKE
+    opposed = enough and numbers and names and contradicts(claim, passage, alike=alike)
     return Support(enough and numbers and names and not opposed, content, numbers, names, opposed)
 
 
@@ -81,6 +91,10 @@ def similar(claim: str, passage_sentences: Sequence[str], embed: Embed) -> bool:
 
 def _number_supported(quantity: Quantity, claim: Reading, passage: Reading) -> bool:
     known = tuple(number for number in passage.numbers if number.dim is quantity.dim)
+    if quantity.dim in {Dim.AGE, Dim.TIME}:
+        known += tuple(_as(quantity.dim, number) for number in passage.numbers if number.dim in {Dim.AGE, Dim.TIME})
+    if quantity.bound and any(_counterpart(quantity, number) for number in claim.numbers):
+        quantity = replace(quantity, bound="")
     if quantity.dim is Dim.PLAIN:
         known = passage.numbers
         return any(_plain_equal(number, quantity) for number in known)
@@ -91,6 +105,19 @@ def _number_supported(quantity: Quantity, claim: Reading, passage: Reading) -> b
     if quantity.dim in _BOUND_DIMS and (owner := _owner(quantity, claim)) is not None:
         known = tuple(number for number in known if _owner(number, passage) in (owner, None))
     return supported_by(quantity, known)
+
+
+def _as(dim: Dim, number: Quantity) -> Quantity:
+    """An age as a time and the other way round: 6月龄 is 6个月."""
+    if number.dim is dim:
+        return number
+    scale = HOURS_A_YEAR if dim is Dim.TIME else 1 / HOURS_A_YEAR
+    return replace(number, dim=dim, low=number.low * scale, high=number.high * scale)
+
+
+def _counterpart(one: Quantity, other: Quantity) -> bool:
+    """True for the other half of "6 hours or more: …, less than 6 hours: …"."""
+    return one.dim is other.dim and one.low == other.low and bool(other.bound) and other.bound != one.bound
 
 
 def _plain_equal(known: Quantity, claimed: Quantity) -> bool:
@@ -116,9 +143,10 @@ def _owner(quantity: Quantity, reading: Reading) -> str | None:
 
 
 def _names_supported(claim: Reading, passage: Reading, assumed: frozenset[str]) -> bool:
-    missing = [name for name in claim.names if not _named(name.key, name.surface, passage)]
+    drugs = [name for name in claim.names if name.kind == "drug"]
+    missing = [name for name in drugs if not _named(name.key, name.surface, passage)]
     if missing and all(name.key in assumed for name in missing):
-        return len(missing) < len(claim.names) or not passage.names
+        return len(missing) < len(drugs) or not passage.names
     return not missing
 
 

@@ -38,7 +38,7 @@ _ANTONYMS = (
 )  # fmt: skip
 # How, when and where something is taken or kept: a claim may only name what the passage names.
 _MANNERS = (
-    "空腹", "餐前", "餐后", "随餐|与餐|和餐|要和餐|餐同|与早餐|和早餐", "睡前", "晨|早上|早餐", "晚上|夜间", "舌下", "皮下", "肌注", "静脉|输液|滴注", "吸入", "外用|涂", "避光", "阳光", "冷藏|2~8", "冷冻", "室温",
+    "空腹", "餐前", "餐后", "随餐|与餐|和餐|要和餐|餐同|与早餐|和早餐", "睡前|晚上|晚间|夜间", "晨|早上|早餐", "舌下", "皮下", "肌注", "静脉|输液|滴注", "吸入", "外用|涂", "避光", "阳光", "冷藏|2~8", "冷冻", "室温",
     "整粒|整片", "嚼碎|嚼", "压碎|研碎", "掰开", "平卧", "端坐|坐", "首选|一线|优先", "终身|终生|永远|永久",
 )  # fmt: skip
 _MANNER = tuple(re.compile(pattern) for pattern in _MANNERS)
@@ -55,7 +55,7 @@ _RELATION_CUES = (
     re.compile(r"排除"),
 )
 _FORBID = re.compile(
-    r"不(?:能|可(?!能)|要|宜|得|应|该|建议|推荐|适合|主张|允许|必|需|用|会|具|影响|增加|含|属于|是|作为|再|太|受|行|对)|无(?!论|忌|限|糖|症|创|菌|水|盐|氧)|没有(?!.{0,6}禁忌)|没用|未(?=见|发现|能|必|证实|被)|避免|避开|远离|禁|切勿|勿|忌|慎|(?<![特个类区鉴])别|尚无|缺乏|失去|较少|很少|少见|罕见|免得"
+    r"不(?:能|可(?!能)|要|宜|得|应|该|建议|推荐|适合|主张|允许|必|需|用|会|具|影响|增加|含|属于|是|作为|再|太|受|行|对)|无(?!论|忌|限|糖|症|创|菌|水|盐|氧)|没有(?!.{0,6}禁忌)|没用|未(?=见|发现|能|必|证实|被)|避免|避开|远离|禁|切勿|勿|忌|慎|(?<![特个类区鉴])别|尚无|缺乏|失去|度低|率低|较低|很低|影响不大|不明显|较少|很少|少见|罕见|免得"
 )
 _UNLESS = re.compile(r"如无禁忌|没有禁忌|无禁忌|不用担心|不必担心|不(?:仅|但|同|良|适|舒服|明|全|足|稳|断|时|少|规|典型|可逆|可避免|超过|低于|高于|少于|大于|要超过|能耐受)|无论|未来")
 
@@ -71,12 +71,13 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A named medicine: `key` is the same for all names of one substance."""
+    """A name in a text: `key` is the same for all names of one thing; `kind` is drug, drug_class or disease."""
 
     key: str
     surface: str
     start: int
     end: int
+    kind: str = "drug"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Reading:
     content: frozenset[str]
     clauses: tuple[Clause, ...]
     names: tuple[Name, ...]
+    diseases: tuple[Name, ...]
     numbers: tuple[Quantity, ...]
 
     @property
@@ -95,7 +97,9 @@ class Reading:
         return frozenset(name.key for name in self.names)
 
 
-OPPOSED_ALIKE = 0.5
+OPPOSED_ALIKE = 0.55
+OPPOSED_NUMBERED = 0.8  # the numbers agree already
+_CONDITION = re.compile(r"如果|若|如|当|对于|要是|一旦|假如")
 
 FindNames = Callable[[str], tuple[Name, ...]]
 
@@ -103,10 +107,12 @@ FindNames = Callable[[str], tuple[Name, ...]]
 def read(raw: str, find_names: FindNames) -> Reading:
     """Read `raw` (any case, width, script)."""
     text = _CITATION.sub("", fold(raw))
-    names = find_names(text)
+    found = find_names(text)
+    names = tuple(name for name in found if name.kind != "disease")
+    diseases = tuple(name for name in found if name.kind == "disease")
     bare = _without(text, names)
-    clauses = tuple(_clause(part) for part in _CLAUSE.split(bare) if part.strip())
-    return Reading(text, bigrams(text), bigrams(bare), clauses, names, quantities(text))
+    clauses = tuple(_clause(part) for part in _CLAUSE.split(_without(bare, diseases)) if part.strip())
+    return Reading(text, bigrams(text), bigrams(bare), clauses, names, diseases, quantities(text))
 
 
 def _without(text: str, names: Sequence[Name]) -> str:
@@ -146,9 +152,13 @@ def sentences(text: str) -> list[str]:
     return _SENTENCE.findall(text)
 
 
-def contradicts(claim: Reading, passage: Reading) -> bool:
-    """True when a clause of the passage about the same thing says the opposite of a clause of the claim."""
-    return any(_opposed(clause, passage) for clause in claim.clauses if clause.bigrams)
+def contradicts(claim: Reading, passage: Reading, *, alike: float = OPPOSED_ALIKE) -> bool:
+    """True when a clause of the passage about the same thing says the opposite of a clause of the claim.
+
+    `alike` is the share of content from which two clauses are about the same thing.
+    """
+    stated = [clause for clause in claim.clauses if clause.bigrams and not _CONDITION.match(clause.text.strip())]
+    return any(_opposed(clause, passage, alike) for clause in stated)
 
 
 def fits(claim: Reading, passage: Reading, *, numbered: bool) -> bool:
@@ -161,14 +171,21 @@ def fits(claim: Reading, passage: Reading, *, numbered: bool) -> bool:
         return False
     if any(cue.search(said) and not words.search(known) for cue, words in zip(_RELATION_CUES, _RELATIONS, strict=True)):
         return False
+    if _RELATION_CUES[0].search(said) and any(not _holds(name, passage) for name in claim.diseases):
+        return False
     denies = any(clause.forbids for clause in claim.clauses)
     return numbered or not denies or any(clause.forbids for clause in passage.clauses)
 
 
-def _opposed(clause: Clause, passage: Reading) -> bool:
+def _holds(name: Name, passage: Reading) -> bool:
+    known = same_words(passage.text)
+    return name.key in {other.key for other in passage.diseases} or same_words(name.surface) in known
+
+
+def _opposed(clause: Clause, passage: Reading, alike: float) -> bool:
     scored = [(_alike(clause, other), clause.forbids == other.forbids, other) for other in passage.clauses]
     best = max(scored, key=lambda item: item[:2], default=None)
-    if best is None or best[0] < OPPOSED_ALIKE:
+    if best is None or best[0] < alike:
         return False
     if _antonyms(clause.text, best[2].text):
         return True

@@ -191,7 +191,7 @@ _AFFIRMS = re.compile(
     r"(?:可以|能(?!否|引起|导致|会|增加)|可(?!能|疑|怕|惜|是|见)|没(?:有)?(?:什么|啥|任何|明显|多大|太大)?(?:大)?(?:问题|事|关系|影响|冲突|禁忌|妨|风险|危险|相互作用|不良)|不(?:会)?(?:影响|冲突|要紧|碍事|打紧|碍|矛盾|受影响|会有(?:什么)?(?:问题|影响|危险|事))|无(?:妨|碍|禁忌|影响|冲突|大碍|明显)|放心|安全|不用担心|不必担心|无需担心|没必要(?:停|分开|避|担心)|互不|不用(?:停|分开|避|忌|间隔|隔|管|怕)|不必(?:停|分开|避|忌)|照(?:吃|喝|用|常)|尽管|随便|随意|只要.{0,20}就|效果(?:更|会更)(?:好|强)|增强(?:疗效|效果|[^,;。!?]{0,4}作用)|适合|更健康|有益|(?:更|退烧|睡得|起效)[^,;。!?]{0,2}(?:快|香|好|强)|换成|推荐|建议(?!.{0,6}(?:不|避|咨询|问))|无妨|行的|没啥|少量|一点点?|一小杯|ok|错开|间隔|隔)"
 )
 _WARNS = re.compile(
-    r"不(?:能|可(?!能)|宜|得|应|该|建议|推荐|适合|可以|主张|安全|允许|许)|不要(?!紧)|不行|禁|避免|切勿|千万|严禁|(?<!禁)忌|危险|风险|严重|致命|休克|中毒|慎|警惕|加重|后果|骤|致死|危及|不良反应|双硫仑|大忌|横纹肌|高钾|心动过缓|停跳|(?:会|可|可能|能|容易|易|将|能够|大幅|明显|显著)[^,;。!?不没]{0,12}(?:引起|诱发|导致|增加|升高|降低|削弱|妨碍|影响|减弱|出血|毒性|叠加|重复|过量|过低|下降)|影响胎儿|重复用药"
+    r"不(?:能|可(?!能)|宜|得|应|该|建议|推荐|适合|可以|主张|安全|允许|许)|不要(?!紧)|不行|禁|避免|切勿|千万|严禁|(?<!禁)忌|危险|风险|严重|致命|休克|中毒|慎|警惕|加重|后果|骤|致死|危及|不良反应|双硫仑|大忌|横纹肌|高钾|心动过缓|停跳|(?:会|可|可能|能|容易|易|将|能够|大幅|明显|显著)[^,;。!?不没]{0,12}(?:引起|诱发|导致|增加|升高|降低|削弱|妨碍|影响|减弱|出血|毒性|叠加|重复|过量|过低|下降)|影响胎儿|重复用药|(?:至少|必须|需要?|要|应)[^,;。!?]{0,6}(?:间隔|隔|等)"
 )
 _DENIED = re.compile(
     r"(?:不(?!会|用|必|影响|冲突|要紧|碍|打紧|需|矛盾|受|仅|但|同|妨|至|错)|没(?:有)?(?:证据|说)|禁止|避免|切勿|切忌|严禁|勿|别|绝不|千万不?|并非|不是|无法|难以|忌|慎|禁)[^,;。!?]{0,14}$"
@@ -283,7 +283,7 @@ class Combinations:
         return together or bool(given & self._foods)
 
     def _says_together(self, text: str) -> bool:
-        return bool(_TOGETHER.search(text)) or (len(self._asked) >= 2 and bool(_ASKS_TOGETHER.search(self._question)))
+        return bool(_TOGETHER.search(text)) or (len(self._background) >= 2 and bool(_ASKS_TOGETHER.search(self._question)))
 
     def _concerns(self, pair: KnownPair, own: list[str], text: str) -> bool:
         """True when the sentence is about this pair: both named in it, or one named or meant, the other asked."""
@@ -292,7 +292,7 @@ class Combinations:
         if len(inside) == 2:
             return True
         if inside:
-            return given <= {*own, *self._asked} or bool(_TOGETHER.search(text))
+            return given <= {*own, *self._background} or bool(_TOGETHER.search(text))
         others = [name for name in own if name not in self._states]
         return not others and given <= set(self._asked)
 

@@ -230,7 +230,7 @@ def _guarded(rule: Rule, view: View, match: re.Match[str], around: Surroundings)
         or ("conditional" in guards and view.conditional(start))
         or (("cares" in guards or "care_near" in guards) and view.cares)
         or ("sends" in guards and view.sends)
-        or ("known" in guards and _known(view, around))
+        or ("known" in guards and known_disease(view, around))
         or ("given" in guards and match.group() in around.given)
     )
 
@@ -240,7 +240,7 @@ _ASKED = re.compile(
 )
 
 
-def _known(view: View, around: Surroundings) -> bool:
+def known_disease(view: View, around: Surroundings) -> bool:
     """True when every disease of the sentence was stated, not asked about, by the user."""
     names = view.lexicon.disease.findall(view.folded)
     question = around.question_folded

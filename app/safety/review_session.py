@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from app.safety.claims import ClaimChecker, Claims, cited_numbers
 from app.safety.interactions import CombinationChecker, Combinations
 from app.safety.review_detector import Detector
-from app.safety.review_rules import Action, Found, RuleSet, Surroundings
+from app.safety.review_rules import Action, Found, RuleSet, Surroundings, known_disease
 from app.safety.review_text import View, fold
 from app.safety.review_wording import Wording
 from app.safety.sentences import SentenceBuffer
@@ -284,10 +284,16 @@ class Session:
         rule = rules.stand_in(suspicion.code, judged.view)
         if rule is None or self._context.audience not in rule.audience:
             return
+        if suspicion.code is ViolationCode.DEFINITIVE_DIAGNOSIS and self._undecided(judged.view):
+            return
         held = frozenset({"cares"}) if suspicion.code is ViolationCode.FALSE_REASSURANCE else frozenset()
         found = Found(rule, held | (frozenset({"refuted"}) if judged.view.reported else frozenset()))
         if not (held and (self._cared or judged.view.cares)):
             judged.found.append(found)
+
+    def _undecided(self, view: View) -> bool:
+        """True for a disease the user stated himself, or one put as a possibility."""
+        return known_disease(view, self._surroundings) or view.soft(0, len(view.masked))
 
     def _check_prompt(self, judged: Judged) -> None:
         text = judged.view.folded
