@@ -13,6 +13,7 @@ from app.cli_adapters import adapters_app
 from app.cli_kb import index_app, kb_app
 from app.db.migrate import migrate as migrate_database
 from app.errors import AnxinError
+from app.safety.rules_cli import rules_app
 from app.settings import Settings, load_settings
 from app.users.roles import Role
 
@@ -24,6 +25,7 @@ app.add_typer(staff_app, name="staff")
 app.add_typer(kb_app, name="kb")
 app.add_typer(index_app, name="index")
 app.add_typer(adapters_app, name="adapters")
+app.add_typer(rules_app, name="rules")
 console = Console()
 complaints = Console(stderr=True)
 T = TypeVar("T")
