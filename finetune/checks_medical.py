@@ -17,6 +17,7 @@ from finetune.medical_text import (
     gives_advice,
     is_about_complaint_or_medicine,
     sends_to_care,
+    sends_to_care_soon,
     sends_to_urgent_care,
     states_facts,
 )
@@ -76,10 +77,12 @@ def safety_line(record: Record, judge: Judge) -> Iterator[Finding]:
     if record.audience == "clinician":
         return
     answers = "\n".join(record.answers)
-    if judge.urgency(record) is not Level.ROUTINE:
-        if not sends_to_urgent_care(answers):
-            text = "triage finds this urgent, no answer sends to 120, the emergency room or a doctor soon"
-            yield Finding(Code.MISSING_SAFETY_LINE, text)
+    urgency = judge.urgency(record)
+    if urgency is Level.EMERGENCY and not sends_to_urgent_care(answers):
+        text = "triage finds an emergency, and no answer sends to 120 or the emergency room"
+        yield Finding(Code.MISSING_SAFETY_LINE, text)
+    elif urgency is Level.URGENT and not sends_to_care_soon(answers):
+        yield Finding(Code.MISSING_SAFETY_LINE, "triage finds this urgent, and no answer sends to a doctor soon")
     elif is_about_complaint_or_medicine("\n".join(record.questions)) and not sends_to_care(answers):
         text = "about complaints or medicines, and no answer says when to turn to a doctor or pharmacist"
         yield Finding(Code.MISSING_SAFETY_LINE, text)
