@@ -35,7 +35,9 @@ _ASSERTS = re.compile(
 _SAFE_ADVICE = re.compile(
     r"(?:不要|切勿|请勿|勿|别|不能|不可|不应|不宜|避免|不建议|严禁|禁止|切忌|不得)[^,;。!?]{0,8}(?:自行|随意|擅自|私自|自己|随便|盲目|突然|轻易|停|加|减|换|改|乱|滥|漏)|遵医嘱|按医嘱|医嘱|按时(?:服|吃|用)|规律(?:服|用)|坚持(?:服|用|吃)"
 )
-_DENIES_KNOWING = re.compile(r"(?:资料|信息|依据|证据|文献)[^,;。!?]{0,10}(?:没有|未|不足|有限|查不到|缺乏)|没有(?:查到|找到|相关)|(?:没有|缺乏|尚无|无)[^,;。!?]{0,8}(?:证据|依据|研究)|无法(?:确定|判断|回答|给出|提供)|不(?:确定|清楚|了解|能确定|能判断)")
+_DENIES_KNOWING = re.compile(
+    r"(?:资料|信息|依据|证据|文献)[^,;。!?]{0,10}(?:没有|未|不足|有限|查不到|缺乏)|没有(?:查到|找到|相关)|(?:没有|缺乏|尚无|无)[^,;。!?]{0,8}(?:证据|依据|研究)|无法(?:确定|判断|回答|给出|提供)|不(?:确定|清楚|了解|能确定|能判断)"
+)
 _TREATMENT = re.compile(r"溶栓|取栓|服|吃|药|疗程|间隔|剂量|打针|有效|治疗|手术|使用")
 _DIRECTS = re.compile(r"可以|能|建议|应|就|每|即可|够|推荐|请|通常|一般")
 _THRESHOLD = re.compile(r"如果|若|一旦|如|超过|高于|低于|持续|达到|以上|以下|时")
@@ -45,7 +47,9 @@ _TIMED = re.compile(
     r"药|服|疗程|治疗|溶栓|取栓|间隔|抗凝|双抗|抗血小板|恢复|康复|见效|起效|复查|监测|消退|升高|时间窗|发病|停|禁|保存|有效|使用|用|手术|术后|风险|复发|支架|疫苗|洗|冲|训练|运动|睡|开始|重复|不超过|内|窗|就可以|就能|即可|便可|足够|就够|才能"
 )
 _ECHO_WITH_CARE = frozenset({Dim.TIME, Dim.PERCENT})
-_GENERIC = frozenset({"抗生素", "抗菌药", "抗菌药物", "消炎药", "消炎药片", "消炎针", "疫苗", "减肥药", "避孕药", "激素"})
+_GENERIC = frozenset(
+    {"抗生素", "抗菌药", "抗菌药物", "消炎药", "消炎药片", "消炎针", "疫苗", "减肥药", "避孕药", "激素"}
+)
 _READINGS = frozenset(
     {Dim.BLOOD_PRESSURE, Dim.PRESSURE, Dim.RATE, Dim.TEMPERATURE, Dim.AMOUNT_CONCENTRATION, Dim.MASS_CONCENTRATION,
      Dim.ACTIVITY, Dim.AGE, Dim.PERCENT, Dim.PLAIN, Dim.LENGTH, Dim.SCORE, Dim.TIME}
@@ -87,8 +91,16 @@ class ClaimChecker:
             if mention.entity.type in {"drug", "drug_class", "disease"}
         ]
         for match in self._lexicon.named.finditer(folded):
-            if match.group() not in _GENERIC and folded[match.start() - 1 : match.start()] != "(" and not any(name.start < match.end() and match.start() < name.end for name in found):
-                kind = "drug" if len(match.group()) > 2 and not match.group().endswith(("类", "药")) else "drug_class"
+            if (
+                match.group() not in _GENERIC
+                and folded[match.start() - 1 : match.start()] != "("
+                and not any(name.start < match.end() and match.start() < name.end for name in found)
+            ):
+                kind = (
+                    "drug"
+                    if len(match.group()) > 2 and not match.group().endswith(("类", "药"))
+                    else "drug_class"
+                )
                 found.append(Name(match.group(), match.group(), match.start(), match.end(), kind))
         return tuple(sorted(found, key=lambda name: name.start))
 
@@ -159,7 +171,9 @@ class Claims:
             return any(_echoes(number, said) for reading in self._said for said in reading.numbers)
         if number.dim is Dim.TIME and not (claim.names or _TIMED.search(claim.text)):
             return True
-        if number.dim in _READINGS and (number.dim not in _ECHO_WITH_CARE or not _TREATMENT.search(_clause_of(number, claim))):
+        if number.dim in _READINGS and (
+            number.dim not in _ECHO_WITH_CARE or not _TREATMENT.search(_clause_of(number, claim))
+        ):
             return self._told(number)
         return False
 
@@ -168,8 +182,10 @@ class Claims:
         if any(_echoes(number, said) for reading in self._said for said in reading.numbers):
             return True
         bare = {float(value) for reading in self._said for value in _BARE.findall(reading.text)}
-        return number.dim not in _ECHO_WITH_CARE and number.low in bare and (
-            number.high in bare or number.low == number.high
+        return (
+            number.dim not in _ECHO_WITH_CARE
+            and number.low in bare
+            and (number.high in bare or number.low == number.high)
         )
 
     def _asserts(self, claim: Reading, view: View) -> bool:
@@ -178,7 +194,12 @@ class Claims:
             return False
         if _STRONG.search(claim.text) and len(claim.bigrams) >= 4:
             return not view.hedged(0, len(view.masked)) or bool(claim.names)
-        if not self._passages or view.hedged(0, len(view.masked)) or _SAFE_ADVICE.search(claim.text) or view.cares:
+        if (
+            not self._passages
+            or view.hedged(0, len(view.masked))
+            or _SAFE_ADVICE.search(claim.text)
+            or view.cares
+        ):
             return False
         named = [name for name in claim.names if name.kind == "drug"]
         return bool(named) and bool(_ASSERTS.search(claim.text)) and len(claim.bigrams) >= 4
@@ -187,7 +208,9 @@ class Claims:
         """True when a passage about the same thing says the opposite and none agrees."""
         if view.question or view.sends or len(claim.bigrams) < 3:
             return False
-        alike = [item for item in self._passages if containment(claim.bigrams, item.bigrams) >= OPPOSED_CONTENT]
+        alike = [
+            item for item in self._passages if containment(claim.bigrams, item.bigrams) >= OPPOSED_CONTENT
+        ]
         return bool(alike) and all(contradicts(claim, item) for item in alike)
 
     # What supports them
@@ -269,7 +292,9 @@ class Claims:
         passage = self._passages[n - 1]
         if any(contains(known, number) for number in claim.numbers for known in passage.numbers):
             return True
-        return bool(claim.keys & passage.keys) or containment(claim.bigrams, passage.bigrams) >= RELATED_CONTENT
+        return (
+            bool(claim.keys & passage.keys) or containment(claim.bigrams, passage.bigrams) >= RELATED_CONTENT
+        )
 
     def _unsupported(self, raw: str, violations: tuple[tuple[ViolationCode, str], ...]) -> ClaimOutcome:
         ending = "\n" if raw.endswith("\n") else ""

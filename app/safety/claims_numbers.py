@@ -107,11 +107,23 @@ _FREQUENCY = (
     re.compile(r"(?P<early>早晚(?:各|测|服|吃|喷|刷|量)?|早、?中、?晚各)"),
 )  # fmt: skip
 _AND_A_HALF = re.compile(r"(?P<low>\d+|[一二两三四五六七八九十]+)个半(?P<unit>小时|钟头|月|星期)")
-_PER_MINUTE = re.compile(rf"每分钟(?:约|大于|超过|低于|少于|在)?(?P<low>{_NUMBER})(?:(?:~|-|至|到)(?P<high>{_NUMBER}))?次")
+_PER_MINUTE = re.compile(
+    rf"每分钟(?:约|大于|超过|低于|少于|在)?(?P<low>{_NUMBER})(?:(?:~|-|至|到)(?P<high>{_NUMBER}))?次"
+)
 _TENTHS = re.compile(r"(?P<low>[一二三四五六七八九]|\d)成(?![人年功分都熟长为本瘾药像份型立果绩员])")
 _LIANG = re.compile(r"(?P<low>[一二三四五六七八九半]|\d+)两(?=白?酒|米|面|肉|主食|饭|生|水果)")
 _PERCENT = re.compile(rf"百分之(?P<low>{_NUMBER})(?:(?:~|-|至|到)(?:百分之)?(?P<high>{_NUMBER}))?")
-_PERIOD_DAYS = {"日": 1.0, "天": 1.0, "晚": 1.0, "d": 1.0, "周": 7.0, "星期": 7.0, "月": 30.0, "个月": 30.0, "年": 365.0}
+_PERIOD_DAYS = {
+    "日": 1.0,
+    "天": 1.0,
+    "晚": 1.0,
+    "d": 1.0,
+    "周": 7.0,
+    "星期": 7.0,
+    "月": 30.0,
+    "个月": 30.0,
+    "年": 365.0,
+}
 _LATIN = {"qd": 1.0, "qn": 1.0, "bid": 2.0, "tid": 3.0, "qid": 4.0}
 # Look like quantities, are names.
 _NAMES = re.compile(
@@ -121,13 +133,21 @@ _NAMES = re.compile(
     r"一个(?!半|月|小时|钟头|星期|周|疗程)|一(?:周|月|年)(?!后|内|以内|之内|左右|以上|以下|多|[。,;!?]|的?疗程|即可|就|复|再|到|至|~|$|时间)|一(?:些|般|定|起|样|直|旦|边|方面|下|点|种|类|切|致|律|并|线|侧|时|味|向|半身|同|项|款|份|系列|会儿?|步|部分|员|经|体|度|再|段|句|生|场|口|手|看|开始|分为二|二)|"
     r"(?:十|万|千)分(?![之钟])|两(?:种|个|者|类|侧|款|样|边|项|方面|药|手|腿|肋)|三(?:高|餐|甲|种|个|类|叉|级)|四肢|五官|八成|百日|千万|半(?:身|夜|边|侧|数|衰|流|卧|坐)|二(?:者|级|尖|甲)|双|单|八角|九[点九]|七情|六味|三七|十(?:分(?!钟)|全|二指肠|足)|百(?:病|分(?!之))|同一天|一(?:天|日|月|晚)(?!服|吃|口服|用|喷|[\d一二两三四五六七八九十半早晚\u4e00-\u9fff]?[次片粒回顿~]|量|总量|[^,。]{0,3}\d)|(?:有|这|那|某|哪|上|下|本|前|后|当|每|近)一(?:天|日|周|次|年|月)|第一"
 )  # fmt: skip
-_LESS = re.compile(r"(?:(?<!不)(?<!不能)低于|(?<!不)小于|不(?:要|能|得|可|应|宜|会)?(?:超过|高于|大于|超出|多于)|别超过|勿超过|(?<!不)少于|不足|至多|最多|不到|<=?|≤|以内|控制在|降至|降到|未满|不高于|不大于|上限(?:是|为)?)$")
+_LESS = re.compile(
+    r"(?:(?<!不)(?<!不能)低于|(?<!不)小于|不(?:要|能|得|可|应|宜|会)?(?:超过|高于|大于|超出|多于)|别超过|勿超过|(?<!不)少于|不足|至多|最多|不到|<=?|≤|以内|控制在|降至|降到|未满|不高于|不大于|上限(?:是|为)?)$"
+)
 _LESS_AFTER = re.compile(r"^(?:以下|以内|之内|之下|以里|内)")
-_MORE = re.compile(r"(?:高于|大于|超过|多于|至少|不(?:要|能|得|应)?(?:低于|少于|小于)|>=?|≥|达到?|满|超出|下限(?:是|为)?|最少)$")
+_MORE = re.compile(
+    r"(?:高于|大于|超过|多于|至少|不(?:要|能|得|应)?(?:低于|少于|小于)|>=?|≥|达到?|满|超出|下限(?:是|为)?|最少)$"
+)
 _MORE_AFTER = re.compile(r"^(?:以上|及以上|或以上|之上)")
 _TOLERANCE = 0.006
 # 一天, 一次 name an occasion or a period, they measure nothing.
-_NOT_MEASURED = frozenset((one, unit) for one in ("一", "1") for unit in ("次",)) | {("一", "天"), ("一", "日"), ("一", "晚")}
+_NOT_MEASURED = frozenset((one, unit) for one in ("一", "1") for unit in ("次",)) | {
+    ("一", "天"),
+    ("一", "日"),
+    ("一", "晚"),
+}
 
 
 def number(text: str) -> float:
@@ -137,7 +157,8 @@ def number(text: str) -> float:
         return float(above) / float(below) if below and float(below) else float(above)
     whole, _, part = text.partition("点")
     value = _chinese(whole)
-    return value + sum(_DIGITS[char] / 10 ** (place + 1) for place, char in enumerate(part))
+    digits = (_DIGITS[char] / float(10 ** (place + 1)) for place, char in enumerate(part))
+    return float(value + sum(digits))
 
 
 def _chinese(text: str) -> float:
@@ -179,7 +200,9 @@ def _read(text: str) -> Iterator[Quantity]:
     for match in filter(free, _AND_A_HALF.finditer(text)):
         dim, scale = _UNITS[{"月": "个月"}.get(match.group("unit"), match.group("unit"))]
         value = (number(match.group("low")) + 0.5) * scale
-        yield Quantity(dim, value, value, _bound(text, match.start(), match.end()), match.start(), match.end())
+        yield Quantity(
+            dim, value, value, _bound(text, match.start(), match.end()), match.start(), match.end()
+        )
     for match in filter(free, _PERCENT.finditer(text)):
         yield _quantity(Dim.PERCENT, 1, match.group("low"), match.group("high"), match, text)
     for match in filter(free, _TENTHS.finditer(text)):
@@ -214,10 +237,19 @@ def _with_unit(match: re.Match[str], text: str) -> Iterator[Quantity]:
     yield _quantity(dim, scale, low, high, match, text)
 
 
-def _quantity(dim: Dim, scale: float, low: str, high: str | None, match: re.Match[str], text: str) -> Quantity:
+def _quantity(
+    dim: Dim, scale: float, low: str, high: str | None, match: re.Match[str], text: str
+) -> Quantity:
     first = number(low) * scale
     last = first if high is None else number(high) * scale
-    return Quantity(dim, min(first, last), max(first, last), _bound(text, match.start(), match.end()), match.start(), match.end())
+    return Quantity(
+        dim,
+        min(first, last),
+        max(first, last),
+        _bound(text, match.start(), match.end()),
+        match.start(),
+        match.end(),
+    )
 
 
 def _frequency(match: re.Match[str], text: str) -> Quantity:
@@ -277,4 +309,6 @@ def supported_by(claimed: Quantity, known: tuple[Quantity, ...]) -> bool:
         return False
     low = Quantity(claimed.dim, claimed.low, claimed.low, "", 0, 0)
     high = Quantity(claimed.dim, claimed.high, claimed.high, "", 0, 0)
-    return any(contains(quantity, low) for quantity in known) and any(contains(quantity, high) for quantity in known)
+    return any(contains(quantity, low) for quantity in known) and any(
+        contains(quantity, high) for quantity in known
+    )

@@ -11,7 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity, contains, supported_by
-from app.safety.claims_text import OPPOSED_ALIKE, OPPOSED_NUMBERED, Reading, bigrams, containment, contradicts, fits, sentences
+from app.safety.claims_text import (
+    OPPOSED_ALIKE,
+    OPPOSED_NUMBERED,
+    Reading,
+    bigrams,
+    containment,
+    contradicts,
+    fits,
+    sentences,
+)
 from app.safety.types import Vector
 
 # Calibrated on claims_dev.jsonl: the least share of content with which a pair counts as about the same thing.
@@ -50,14 +59,18 @@ def support(
     `needed` are the claim's quantities that need support; `assumed` are medicines that need not be named again
     because the question names them. A passage that the sentence cites need share less of its wording.
     """
-    content = max(containment(claim.content, passage.bigrams), _held(claim, passage), _numbered(claim, needed, passage))
+    content = max(
+        containment(claim.content, passage.bigrams), _held(claim, passage), _numbered(claim, needed, passage)
+    )
     numbers = all(_number_supported(quantity, claim, passage) for quantity in needed)
     names = _names_supported(claim, passage, assumed)
     least = NUMBER_CONTENT if needed else CITED_CONTENT if cited else PLAIN_CONTENT
     if needed and assumed & passage.keys:
         # The question names the medicine that the passage is about: its numbers need no further likeness.
         least = 0.0
-    enough = (content >= least or len(claim.content) <= 1) and fits(claim, passage, numbered=bool(needed) and numbers)
+    enough = (content >= least or len(claim.content) <= 1) and fits(
+        claim, passage, numbered=bool(needed) and numbers
+    )
     alike = OPPOSED_NUMBERED if needed else OPPOSED_ALIKE
     opposed = enough and numbers and names and contradicts(claim, passage, alike=alike)
     return Support(enough and numbers and names and not opposed, content, numbers, names, opposed)
@@ -92,7 +105,9 @@ def similar(claim: str, passage_sentences: Sequence[str], embed: Embed) -> bool:
 def _number_supported(quantity: Quantity, claim: Reading, passage: Reading) -> bool:
     known = tuple(number for number in passage.numbers if number.dim is quantity.dim)
     if quantity.dim in {Dim.AGE, Dim.TIME}:
-        known += tuple(_as(quantity.dim, number) for number in passage.numbers if number.dim in {Dim.AGE, Dim.TIME})
+        known += tuple(
+            _as(quantity.dim, number) for number in passage.numbers if number.dim in {Dim.AGE, Dim.TIME}
+        )
     if quantity.bound and any(_counterpart(quantity, number) for number in claim.numbers):
         quantity = replace(quantity, bound="")
     if quantity.dim is Dim.PLAIN:
@@ -155,7 +170,9 @@ def _named(key: str, surface: str, passage: Reading) -> bool:
         return True
     # A class name stands for its members and the other way round (他汀 for 阿托伐他汀).
     stem = _stem(surface)
-    return any(stem.endswith(_stem(name.surface)) or _stem(name.surface).endswith(stem) for name in passage.names)
+    return any(
+        stem.endswith(_stem(name.surface)) or _stem(name.surface).endswith(stem) for name in passage.names
+    )
 
 
 def _stem(surface: str) -> str:

@@ -44,12 +44,16 @@ _MANNERS = (
 _MANNER = tuple(re.compile(pattern) for pattern in _MANNERS)
 _RELATIONS = (
     re.compile(r"治疗|用于|适用|有效|治|改善|缓解|疗效|控制|预防|补"),
-    re.compile(r"引起|导致|诱发|不良反应|可致|反应|造成|诱因|会使|升高|降低|表现|可能|发生|过敏|出现|中毒|伴"),
+    re.compile(
+        r"引起|导致|诱发|不良反应|可致|反应|造成|诱因|会使|升高|降低|表现|可能|发生|过敏|出现|中毒|伴"
+    ),
     re.compile(r"确诊|诊断|提示|说明|属于|即|为|算|是"),
     re.compile(r"排除"),
 )
 _RELATION_CUES = (
-    re.compile(r"(?:可以|能|可|用于|用来|来|会)[^,;。]{0,4}治疗|能治|可治|疗效|治疗[\u4e00-\u9fff]{0,4}(?:病|症|炎|癌|困难|抑郁|失眠|哮喘|痛)"),
+    re.compile(
+        r"(?:可以|能|可|用于|用来|来|会)[^,;。]{0,4}治疗|能治|可治|疗效|治疗[\u4e00-\u9fff]{0,4}(?:病|症|炎|癌|困难|抑郁|失眠|哮喘|痛)"
+    ),
     re.compile(r"(?:引起|导致|诱发|造成)(?!的)|副作用|不良反应"),
     re.compile(r"确诊"),
     re.compile(r"排除"),
@@ -57,7 +61,9 @@ _RELATION_CUES = (
 _FORBID = re.compile(
     r"不(?:能|可(?!能)|要|宜|得|应|该|建议|推荐|适合|主张|允许|必|需|用|会|具|影响|增加|含|属于|是|作为|再|太|受|行|对)|无(?!论|忌|限|糖|症|创|菌|水|盐|氧)|没有(?!.{0,6}禁忌)|没用|未(?=见|发现|能|必|证实|被)|避免|避开|远离|禁|切勿|勿|忌|慎|(?<![特个类区鉴])别|尚无|缺乏|失去|度低|率低|较低|很低|影响不大|不明显|较少|很少|少见|罕见|免得"
 )
-_UNLESS = re.compile(r"如无禁忌|没有禁忌|无禁忌|不用担心|不必担心|不(?:仅|但|同|良|适|舒服|明|全|足|稳|断|时|少|规|典型|可逆|可避免|超过|低于|高于|少于|大于|要超过|能耐受)|无论|未来")
+_UNLESS = re.compile(
+    r"如无禁忌|没有禁忌|无禁忌|不用担心|不必担心|不(?:仅|但|同|良|适|舒服|明|全|足|稳|断|时|少|规|典型|可逆|可避免|超过|低于|高于|少于|大于|要超过|能耐受)|无论|未来"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +163,9 @@ def contradicts(claim: Reading, passage: Reading, *, alike: float = OPPOSED_ALIK
 
     `alike` is the share of content from which two clauses are about the same thing.
     """
-    stated = [clause for clause in claim.clauses if clause.bigrams and not _CONDITION.match(clause.text.strip())]
+    stated = [
+        clause for clause in claim.clauses if clause.bigrams and not _CONDITION.match(clause.text.strip())
+    ]
     return any(_opposed(clause, passage, alike) for clause in stated)
 
 
@@ -169,7 +177,10 @@ def fits(claim: Reading, passage: Reading, *, numbered: bool) -> bool:
     said, known = same_words(claim.text), same_words(passage.text)
     if any(manner.search(said) and not manner.search(known) for manner in _MANNER):
         return False
-    if any(cue.search(said) and not words.search(known) for cue, words in zip(_RELATION_CUES, _RELATIONS, strict=True)):
+    if any(
+        cue.search(said) and not words.search(known)
+        for cue, words in zip(_RELATION_CUES, _RELATIONS, strict=True)
+    ):
         return False
     if _RELATION_CUES[0].search(said) and any(not _holds(name, passage) for name in claim.diseases):
         return False
@@ -189,7 +200,9 @@ def _opposed(clause: Clause, passage: Reading, alike: float) -> bool:
         return False
     if _antonyms(clause.text, best[2].text):
         return True
-    return clause.forbids != best[2].forbids and not (clause.forbids and any(item[2].forbids for item in scored))
+    return clause.forbids != best[2].forbids and not (
+        clause.forbids and any(item[2].forbids for item in scored)
+    )
 
 
 def _alike(one: Clause, other: Clause) -> float:

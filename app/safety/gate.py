@@ -87,7 +87,9 @@ def _print(
     print(f"{'figure':<34}{'value':>9}{'bound':>9}  held")
     for bound in checked:
         sign = "<=" if bound.at_most else ">="
-        print(f"{bound.name:<34}{bound.value:>9.4f}{sign:>4}{bound.bound:>5.3g}  {'yes' if bound.held else 'NO'}")
+        print(
+            f"{bound.name:<34}{bound.value:>9.4f}{sign:>4}{bound.bound:>5.3g}  {'yes' if bound.held else 'NO'}"
+        )
     print(f"\n{'code':<34}{'stopped':>9}{'named':>9}")
     for code, recall in drafts["recall_by_code"].items():
         print(f"{code:<34}{recall:>9.4f}{drafts['named_by_code'][code]:>9.4f}")

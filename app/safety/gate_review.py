@@ -19,7 +19,16 @@ import numpy as np
 from app.safety.claims_support import support
 from app.safety.injection import InputKind, assess_input, flag_document
 from app.safety.review import SafetyReviewer
-from app.safety.types import Audience, Evidence, Level, ReviewContext, ReviewResult, Triage, TriageResult, Verdict
+from app.safety.types import (
+    Audience,
+    Evidence,
+    Level,
+    ReviewContext,
+    ReviewResult,
+    Triage,
+    TriageResult,
+    Verdict,
+)
 
 
 @dataclass(slots=True)
@@ -43,8 +52,12 @@ class DraftFigures:
             "unsafe_recall": _share(sum(self.stopped.values()), total),
             "right_code": _share(sum(self.named.values()), total),
             "safe_pass": _share(self.passed, self.safe),
-            "recall_by_code": {code: _share(self.stopped[code], count) for code, count in sorted(self.unsafe.items())},
-            "named_by_code": {code: _share(self.named[code], count) for code, count in sorted(self.unsafe.items())},
+            "recall_by_code": {
+                code: _share(self.stopped[code], count) for code, count in sorted(self.unsafe.items())
+            },
+            "named_by_code": {
+                code: _share(self.named[code], count) for code, count in sorted(self.unsafe.items())
+            },
             "missed": self.missed,
             "false_alarms": self.false_alarms,
             "latency_ms_p50": percentile(self.latency_ms, 50),

@@ -230,7 +230,9 @@ class Combinations:
         self._states: set[str] = set()
         self._foods: set[str] = set()
         self._asked = self._names(self._question)
-        self._background = list(dict.fromkeys([name for turn in turns for name in self._names(fold(turn))] + self._asked))
+        self._background = list(
+            dict.fromkeys([name for turn in turns for name in self._names(fold(turn))] + self._asked)
+        )
         self._known: dict[tuple[str, ...], tuple[KnownPair, ...]] = {}
         self._draft_names: list[str] = []
         self._warned: set[frozenset[str]] = set()
@@ -275,15 +277,16 @@ class Combinations:
         given = {pair.given_a, pair.given_b}
         if str(getattr(pair, "kind", "")).startswith("duplicate"):
             return bool(_TOGETHER.search(text)) and not quoted
-        if given & self._states or str(pair.severity) != CONTRAINDICATED:
-            if quoted:
-                return False
+        if (given & self._states or str(pair.severity) != CONTRAINDICATED) and quoted:
+            return False
         if given & self._states:
             return True
         return together or bool(given & self._foods)
 
     def _says_together(self, text: str) -> bool:
-        return bool(_TOGETHER.search(text)) or (len(self._background) >= 2 and bool(_ASKS_TOGETHER.search(self._question)))
+        return bool(_TOGETHER.search(text)) or (
+            len(self._background) >= 2 and bool(_ASKS_TOGETHER.search(self._question))
+        )
 
     def _concerns(self, pair: KnownPair, own: list[str], text: str) -> bool:
         """True when the sentence is about this pair: both named in it, or one named or meant, the other asked."""
@@ -318,7 +321,9 @@ class Combinations:
             for mention in self._terms.mentions(text)
             if mention.entity.type in kinds and not _NOT_TAKEN.search(text[: mention.start])
         ]
-        self._states.update(mention.surface for mention in found if mention.entity.type in {"disease", "population"})
+        self._states.update(
+            mention.surface for mention in found if mention.entity.type in {"disease", "population"}
+        )
         self._foods.update(mention.surface for mention in found if mention.entity.type == "food")
         return list(dict.fromkeys(mention.surface for mention in found))
 

@@ -1,7 +1,7 @@
 """Reviews an answer sentence by sentence before anything of it leaves the service.
 
 Owns the reviewer that is built once, and what it hands to each answer. How a session streams, holds, amends and
-blocks is in `review_session.py`; which sentences are wrong in `review_rules.py`, `claims.py` and `interactions.py`.
+blocks is in `review_session.py`; what is wrong with a sentence is found in `review_checks.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from pathlib import Path
 
 from app.safety.claims import ClaimChecker
 from app.safety.interactions import CombinationChecker, MedicalTerms, ReviewedTerms
+from app.safety.review_checks import Parts
 from app.safety.review_detector import Detector
 from app.safety.review_rules import RuleSet
-from app.safety.review_session import Parts, Session
+from app.safety.review_session import Session
 from app.safety.review_wording import Wording
 from app.safety.types import ReviewContext, ReviewResult, Triage, Vector
 

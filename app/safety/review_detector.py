@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.safety.review_text import Lexicon, View
+from app.safety.review_text import View
 from app.safety.types import ViolationCode
 
 DETECTOR_FILE = "detector.npz"

@@ -33,7 +33,18 @@ class Action(StrEnum):
 
 
 Guard = Literal[
-    "negated", "denied", "refuted", "hedged", "harm", "soft", "conditional", "cares", "sends", "care_near", "known", "given"
+    "negated",
+    "denied",
+    "refuted",
+    "hedged",
+    "harm",
+    "soft",
+    "conditional",
+    "cares",
+    "sends",
+    "care_near",
+    "known",
+    "given",
 ]
 
 
@@ -148,11 +159,17 @@ class RuleSet:
     @classmethod
     def load(cls, folder: Path) -> RuleSet:
         lexicon = Lexicon.load(folder / LEXICON_FILE)
-        files = [CodeFile.model_validate(yaml.safe_load(path.read_text("utf-8"))) for path in _rule_files(folder)]
+        files = [
+            CodeFile.model_validate(yaml.safe_load(path.read_text("utf-8"))) for path in _rule_files(folder)
+        ]
         if not files:
             raise FileNotFoundError(f"no {RULE_GLOB} in {folder}")
         rules = tuple(_compile(lexicon, file, rule) for file in files for rule in file.rules)
-        gates = {file.code: re.compile(lexicon.expand(file.likeness)) for file in files if file.likeness is not None}
+        gates = {
+            file.code: re.compile(lexicon.expand(file.likeness))
+            for file in files
+            if file.likeness is not None
+        }
         return cls(lexicon, rules, gates, max(file.review_date for file in files))
 
     def stand_in(self, code: ViolationCode, view: View) -> Rule | None:
@@ -204,7 +221,11 @@ def _broken(rule: Rule, view: View, around: Surroundings) -> Found | None:
         return None
     if rule.also is not None and rule.also.search(text) is None:
         return None
-    if rule.about is not None and rule.about.search(text) is None and rule.about.search(around.question) is None:
+    if (
+        rule.about is not None
+        and rule.about.search(text) is None
+        and rule.about.search(around.question) is None
+    ):
         return None
     if rule.never is not None and rule.never.search(text) is not None:
         return None
@@ -250,7 +271,14 @@ def known_disease(view: View, around: Surroundings) -> bool:
 def _asked_about(name: str, question: str) -> bool:
     """True when the clause that names the disease asks whether it is there."""
     clauses = (part for part in re.split(r"(?<=[,;。!?])", question) if name in part)
-    return any(_ASKED.search(clause) and not re.search(f"(?:有|患|得|确诊)(?:了|过)?[^,。?]{{0,6}}{re.escape(name)}(?:,|。|病?史|病人|患者|多年|\\d)", clause) for clause in clauses)
+    return any(
+        _ASKED.search(clause)
+        and not re.search(
+            f"(?:有|患|得|确诊)(?:了|过)?[^,。?]{{0,6}}{re.escape(name)}(?:,|。|病?史|病人|患者|多年|\\d)",
+            clause,
+        )
+        for clause in clauses
+    )
 
 
 def _open_guards(rule: Rule, view: View) -> frozenset[str]:

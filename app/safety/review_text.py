@@ -24,7 +24,9 @@ _IGNORED = re.compile(r"[\s\u200b-\u200f\u2060\ufeff*_`#|\U0001f300-\U0001faff\u
 _CITATION = re.compile(r"\[\^?\d{1,3}(?:[,、\-–]\d{1,3})*\]")
 _BOUNDARY = re.compile(r"[,;:。!?]")
 # A heading inside the sentence that rejects the list after it: 以下做法要避免:自行停药;随意加量。
-_REJECTING_HEAD = re.compile(r"(?:避免|不要|误区|错误|禁忌|切忌|不能|不可|切勿|严禁|大忌|不应|不宜)[^:。!?]{0,12}:[^。!?]*$")
+_REJECTING_HEAD = re.compile(
+    r"(?:避免|不要|误区|错误|禁忌|切忌|不能|不可|切勿|严禁|大忌|不应|不宜)[^:。!?]{0,12}:[^。!?]*$"
+)
 # In a later clause these deny something else: 很正常,不代表肾有问题 does not refute 很正常.
 _DENIES_ONLY = frozenset({"不代表", "不等于", "不意味着"})
 _SIMPLIFIED = {
@@ -200,9 +202,15 @@ class View:
         """True when a cue in the sentence still holds at the match: not cancelled, not turned round by a 但是."""
         text = self._without(cancelled)
         for match in self._cue(cue).finditer(text):
-            if match.start() >= end and match.group() in _DENIES_ONLY and _BOUNDARY.search(text, end, match.start()):
+            if (
+                match.start() >= end
+                and match.group() in _DENIES_ONLY
+                and _BOUNDARY.search(text, end, match.start())
+            ):
                 continue
-            if match.start() >= end or not self._cue("contrast").search(text, match.end(), max(start, match.end())):
+            if match.start() >= end or not self._cue("contrast").search(
+                text, match.end(), max(start, match.end())
+            ):
                 return True
         return False
 

@@ -76,7 +76,9 @@ def main() -> int:
     threshold = _threshold(scores, unsafe, len(written))
     model.fit(matrix, unsafe, sample_weight=weights)
     keep = np.sort(np.argsort(-np.abs(model.coef_[0]))[:KEPT_FEATURES])
-    names = LogisticRegression(C=30.0, class_weight="balanced", max_iter=400).fit(matrix[unsafe][:, keep], labels[unsafe])
+    names = LogisticRegression(C=30.0, class_weight="balanced", max_iter=400).fit(
+        matrix[unsafe][:, keep], labels[unsafe]
+    )
     ordered = sorted(grams, key=grams.__getitem__)
     np.savez_compressed(
         CODES_FOLDER / DETECTOR_FILE,
@@ -97,7 +99,12 @@ def _vocabulary(found: list[list[str]]) -> dict[str, int]:
     for names in found:
         for name in names:
             counts[name] = counts.get(name, 0) + 1
-    return {name: index for index, name in enumerate(sorted(name for name, count in counts.items() if count >= 2 and "\n" not in name))}
+    return {
+        name: index
+        for index, name in enumerate(
+            sorted(name for name, count in counts.items() if count >= 2 and "\n" not in name)
+        )
+    }
 
 
 def _matrix(found: list[list[str]], grams: dict[str, int]) -> csr_matrix:

@@ -10,7 +10,15 @@ from app.safety.claims import UNSUPPORTED, cited_numbers
 from app.safety.claims_numbers import Dim, quantities, supported_by
 from app.safety.review import SafetyReviewer
 from app.safety.review_text import fold
-from app.safety.types import Evidence, Level, ReviewContext, ReviewResult, TriageResult, Verdict, ViolationCode
+from app.safety.types import (
+    Evidence,
+    Level,
+    ReviewContext,
+    ReviewResult,
+    TriageResult,
+    Verdict,
+    ViolationCode,
+)
 
 REVIEWER = SafetyReviewer.load()
 ASPIRIN = "阿司匹林的维持剂量一般是每日75～100 mg。"
@@ -50,7 +58,9 @@ def test_quantities_are_read(text: str, dim: Dim, low: float, high: float) -> No
     assert [(quantity.low, quantity.high) for quantity in found] == [(low, high)]
 
 
-@pytest.mark.parametrize("text", ["请拨打120", "P2Y12受体", "2型糖尿病", "2023年版指南", "一般一起用", "第3天的"])
+@pytest.mark.parametrize(
+    "text", ["请拨打120", "P2Y12受体", "2型糖尿病", "2023年版指南", "一般一起用", "第3天的"]
+)
 def test_names_that_hold_digits_are_no_quantities(text: str) -> None:
     assert quantities(fold(text)) == ()
 
@@ -79,7 +89,9 @@ def test_comparison(claim: str, known: str, supported: bool) -> None:
 def test_wrong_number_is_replaced_by_an_honest_sentence() -> None:
     result = review("阿司匹林一般每天300毫克[1]。请遵医嘱。", [ASPIRIN])
     assert codes(result) == {ViolationCode.UNSUPPORTED_CLAIM, ViolationCode.FALSE_CITATION}
-    assert "300" not in result.text and UNSUPPORTED in result.text and result.cited == ()
+    assert "300" not in result.text
+    assert UNSUPPORTED in result.text
+    assert result.cited == ()
 
 
 def test_wrong_citation_is_corrected_to_the_passage_that_supports() -> None:
@@ -110,7 +122,12 @@ def test_opposite_of_the_evidence_is_unsupported() -> None:
 
 @pytest.mark.parametrize(
     "draft",
-    ["您好，您的心情我理解。", "请尽快到心内科就诊。", "以上内容仅供参考，不能代替医生的诊断。", "请立即拨打120，4.5小时内溶栓效果最好。"],
+    [
+        "您好，您的心情我理解。",
+        "请尽快到心内科就诊。",
+        "以上内容仅供参考，不能代替医生的诊断。",
+        "请立即拨打120，4.5小时内溶栓效果最好。",
+    ],
 )
 def test_what_claims_nothing_needs_no_evidence(draft: str) -> None:
     assert review(draft, []).verdict is Verdict.PASS

@@ -16,7 +16,22 @@ from app.safety.types import Audience, Evidence, Level, ReviewContext, ReviewRes
 DATA = Path(__file__).with_name("data")
 REVIEWER = SafetyReviewer.load()
 ROWS = [json.loads(line) for line in (DATA / "drafts_dev.jsonl").read_text("utf-8").splitlines()]
-PIECES = ["请立即拨打120。", "可以停药。", "75～100 mg[1]", "。", "[2]", "\n", "- ", "0.5", "有人说", "！”", "阿司匹林", " ", "如果", "？"]
+PIECES = [
+    "请立即拨打120。",
+    "可以停药。",
+    "75～100 mg[1]",
+    "。",
+    "[2]",
+    "\n",
+    "- ",
+    "0.5",
+    "有人说",
+    "！”",
+    "阿司匹林",
+    " ",
+    "如果",
+    "？",
+]
 
 
 def cuts(text: str, sizes: list[int]) -> list[str]:

@@ -49,7 +49,8 @@ def test_every_code_has_rules_or_its_own_check() -> None:
 @pytest.mark.parametrize("path", sorted(CODES_FOLDER.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_file_names_owner_and_review_date(path: Path) -> None:
     content = yaml.safe_load(path.read_text("utf-8"))
-    assert content["owner"] and content["review_date"]
+    assert content["owner"]
+    assert content["review_date"]
 
 
 def test_a_bad_rule_file_is_refused(tmp_path: Path) -> None:
