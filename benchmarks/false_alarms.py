@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--semantic", action="store_true", help="with message embeddings (slower)")
     arguments = parser.parse_args()
 
-    engine = TriageEngine.load()
+    engine = TriageEngine.load(embed=None)
     if arguments.semantic:
         from app.safety.triage_semantic import embed_query
     results: list[tuple[str, TriageResult]] = []

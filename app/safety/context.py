@@ -199,8 +199,9 @@ class Context:
         sentence = self.sentence_of(mention.start)
         if self._once(mention) and not self.cues("now", sentence):
             return True
+        last = mention.cores[-1][0] if mention.cores else mention.start
         for cue in self.cues("past", clause):
-            if cue[1] <= mention.start + 1 and not self._past_ends(cue[1], mention.start):
+            if cue[1] <= last + 1 and not self._past_ends(cue[1], last):
                 return True
             if cue[0] >= mention.end - 1 and cue[0] - mention.end <= 8 and not self.cues("now", (clause[0], cue[0])):
                 return True

@@ -61,7 +61,7 @@ def measure_triage(
 
     Rates are shares of the messages with that label; latencies are milliseconds of triage without the embedding.
     """
-    engine = TriageEngine.load() if engine is None else engine
+    engine = TriageEngine.load(embed=None) if engine is None else engine
     outcomes: list[tuple[Labelled, TriageResult]] = []
     latencies: list[float] = []
     for message in read_labelled(path):

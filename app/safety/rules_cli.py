@@ -64,7 +64,7 @@ def _fires(engine: TriageEngine, rule: Rule, text: str) -> bool:
 def test(folder: Folder = RULES_FOLDER) -> None:
     """Run every rule's own examples; exits non-zero when one fails."""
     _book(folder)
-    engine = TriageEngine.load(folder)
+    engine = TriageEngine.load(folder, embed=None)
     failures = failed_examples(engine)
     for line in failures:
         typer.echo(line)
@@ -103,7 +103,7 @@ def diff(old: Path, new: Annotated[Path, typer.Argument()] = RULES_FOLDER) -> No
 def explain(text: str, folder: Folder = RULES_FOLDER, semantic: bool = True) -> None:
     """Show how TEXT is read: findings with their status, numbers, rules that fire, questions."""
     book = _book(folder)
-    engine = TriageEngine.load(folder)
+    engine = TriageEngine.load(folder) if semantic else TriageEngine.load(folder, embed=None)
     scan = book.lexicon.scan(normalise(text).text)
     context = Context(scan)
     typer.echo(f"read as: {scan.text}")
@@ -112,12 +112,7 @@ def explain(text: str, folder: Folder = RULES_FOLDER, semantic: bool = True) -> 
         typer.echo(f"  {mention.finding:<24} {scan.text[mention.start : mention.end]}  [{status}]")
     for measurement in scan.measurements:
         typer.echo(f"  {measurement.name:<24} {measurement.value:g}")
-    embedding = None
-    if semantic:
-        from app.safety.triage_semantic import embed_query
-
-        embedding = embed_query(text)
-    result = engine.assess(text, embedding=embedding)
+    result = engine.assess(text)
     typer.echo(f"level: {result.level}  category: {result.category}  rules: {', '.join(result.rules)}")
     for question in result.questions:
         typer.echo(f"  asks: {question}")

@@ -16,7 +16,7 @@ from app.safety.notices import WAIT_NOT, notices_for
 from app.safety.triage_facts import BARE_NUMBER, Facts, Reading, asked_quantity, gather, read_question, read_text
 from app.safety.triage_rulebook import RULES_FOLDER, Rulebook, RuleFileError, load_rulebook
 from app.safety.triage_rules import Fired, Rule, evaluate
-from app.safety.triage_semantic import Semantic
+from app.safety.triage_semantic import Semantic, embed_query, may_fire
 from app.safety.types import RANK, Level, Span, TriageResult, Turn, Vector
 
 MAX_CHARS = 4000
@@ -25,25 +25,38 @@ MAX_QUESTIONS = 3
 CACHED_READINGS = 1024
 
 Alarm = Callable[[str], None]
+Embed = Callable[[str], Vector]
 
 
 class TriageEngine:
     """Triage over a folder of rules; deterministic, no model, safe to share between threads after loading."""
 
     def __init__(
-        self, book: Rulebook, folder: Path, semantic: Semantic | None = None, alarm: Alarm | None = None
+        self,
+        book: Rulebook,
+        folder: Path,
+        semantic: Semantic | None = None,
+        alarm: Alarm | None = None,
+        embed: Embed | None = None,
     ) -> None:
         self._book = book
         self._folder = folder
         self._semantic = semantic
         self._alarm = alarm
+        self._embed = embed
         self._cache: OrderedDict[tuple[str, str], Reading] = OrderedDict()
 
     @classmethod
-    def load(cls, folder: Path | None = None, *, alarm: Alarm | None = None) -> TriageEngine:
-        """The engine over `folder` (the shipped rules by default). Raises RuleFileError when they cannot be used."""
+    def load(
+        cls, folder: Path | None = None, *, alarm: Alarm | None = None, embed: Embed | None = embed_query
+    ) -> TriageEngine:
+        """The engine over `folder` (the shipped rules by default). Raises RuleFileError or ValueError on bad files.
+
+        `alarm` is told why a reload was refused. `embed` makes the query vector where the caller has none; None
+        leaves the paraphrase detector to callers that pass `embedding`.
+        """
         folder = RULES_FOLDER if folder is None else folder
-        return cls(load_rulebook(folder), folder, Semantic.load(folder), alarm)
+        return cls(load_rulebook(folder), folder, Semantic.load(folder), alarm, embed)
 
     @property
     def version(self) -> str:
@@ -70,18 +83,29 @@ class TriageEngine:
     ) -> TriageResult:
         """Level, category, notices and deciding questions for `message` in the light of `history` (oldest first).
 
-        `embedding` is the message's query vector (384 values, unit length); None leaves the paraphrase detector out.
+        `embedding` is the message's query vector (384 values, unit length), made by `embed` when None.
         """
         book = self._book
         turns = [(t.role, self._read(t.content, t.role)) for t in history[-MAX_TURNS:]]
         reading = self._read_answer(message, history)
         facts = gather([*turns, ("user", reading)], book.lexicon)
         fired = self._fired(facts, reading)
-        if self._semantic is not None and embedding is not None and not _emergency(fired):
-            findings = book.lexicon.findings
-            complaint = any(not findings[name].background for name in facts.current)
-            fired += self._semantic.judge(embedding, reading, complaint=complaint, urgent=bool(fired))
+        if not _emergency(fired):
+            fired += self._paraphrased(message, embedding, reading, facts, bool(fired))
         return self._result(facts, reading, fired)
+
+    def _paraphrased(
+        self, message: str, embedding: Vector | None, reading: Reading, facts: Facts, urgent: bool
+    ) -> list[Fired]:
+        if self._semantic is None or not may_fire(reading):
+            return []
+        if embedding is None:
+            if self._embed is None:
+                return []
+            embedding = self._embed(message[:MAX_CHARS])
+        findings = self._book.lexicon.findings
+        complaint = any(not findings[name].background for name in facts.current)
+        return self._semantic.judge(embedding, reading, complaint=complaint, urgent=urgent)
 
     def _read_answer(self, message: str, history: Sequence[Turn]) -> Reading:
         """The message, a bare number understood as the answer to the quantity last asked for."""

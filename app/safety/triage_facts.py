@@ -19,7 +19,7 @@ from app.safety.normalise import Normalised, normalise
 RECENT_TURNS = 5
 STICKY_TURNS = 2
 YES = re.compile(
-    r"^(?:嗯+|恩|啊|哦|对|是|有|都有|确实|没错|会|好像|就是|差不多|yes|yeah|系|应该|可能)"
+    r"^(?:嗯+|恩|啊|哦|对|是|有|都有|确实|没错|会|好像|就是|差不多|yes|yeah|系|应该|可能|想过|试过|经常|偶尔|每天|一直)"
     r"(?:的|啊|呀|呢|哦|对|嗯|有|是|了|一点|些|点|都|会|啦|，|。|、)*"
 )
 NO = re.compile(r"^(?:都|也|全|暂时|目前|现在|一样|一个)*(?:没有|没|不是|不|没得|木有|no|否|无)(?:的|啊|呀|呢|了|哦|都|没有|没)*(?=[，。！？；\n]|$|就|只|我|他|她|但|这|是)")
@@ -58,6 +58,7 @@ class Reading:
     no: bool
     question: bool
     excused: bool = False
+    cautious: bool = False
     framed: bool = False
 
 
@@ -91,6 +92,7 @@ def read_text(text: str, lexicon: Lexicon) -> Reading:
     present: dict[str, list[Mention]] = {}
     passed: set[str] = set()
     denied: set[str] = set()
+    unreal = False
     for mention in scan.mentions:
         spec = lexicon.findings[mention.finding]
         status = context.status(mention, spec.negatable)
@@ -100,6 +102,8 @@ def read_text(text: str, lexicon: Lexicon) -> Reading:
             passed.add(mention.finding)
         elif status is Status.NEGATED:
             denied.add(mention.finding)
+        else:
+            unreal = True
     whole = (0, len(scan.text))
     return Reading(
         source,
@@ -114,6 +118,7 @@ def read_text(text: str, lexicon: Lexicon) -> Reading:
         yes=bool(YES.match(scan.text)),
         no=bool(NO.match(scan.text)),
         question=bool(QUESTION.search(scan.text)),
+        cautious=bool(denied - set(present)) or unreal,
         excused=_excused(scan.mentions, present, lexicon),
         framed=any(context.cues(name, whole) for name in ("exam", "dream")),
     )

@@ -28,6 +28,8 @@ VECTORS = "prototypes.npz"
 # that the rules recognised, the second where they recognised none.
 THRESHOLD_WITH_FINDING = 0.8
 THRESHOLD_ALONE = 1.8
+# Where the message also denies complaints, asks out of interest, or speaks of the past, only a clear likeness counts.
+THRESHOLD_CAUTIOUS = 2.6
 MIN_CHARS = 6
 # Inverse strength of the L2 penalty on the boundary's weights, and the weight of an urgent sentence as a counterexample.
 PENALTY_C = 30.0
@@ -172,11 +174,17 @@ class Semantic:
         """
         if not may_fire(reading):
             return []
-        score = self.score(embedding)
-        if score < (THRESHOLD_WITH_FINDING if complaint and not urgent else THRESHOLD_ALONE):
+        if self.score(embedding) < threshold(reading, complaint=complaint, urgent=urgent):
             return []
         category = self.categories[int(np.argmax(self.positives @ embedding.astype(np.float64)))]
         return [Fired(_rule(category, self.review_date), frozenset())]
+
+
+def threshold(reading: Reading, *, complaint: bool, urgent: bool) -> float:
+    """The score from which the detector fires on this message."""
+    if reading.cautious or reading.curious:
+        return THRESHOLD_CAUTIOUS
+    return THRESHOLD_WITH_FINDING if complaint and not urgent else THRESHOLD_ALONE
 
 
 def may_fire(reading: Reading) -> bool:
