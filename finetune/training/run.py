@@ -35,6 +35,8 @@ from finetune.training.report import write_report
 from finetune.training.templates import training_template
 
 MIN_DISK_BYTES = 200 * 2**20
+# How safetensors and torch.save report a full disk.
+FULL_DISK_WORDS = ("No space left", "os error 28", "PytorchStreamWriter failed", "iostream error", "unexpected pos")
 
 
 def train(settings: TrainSettings) -> Path:
@@ -218,10 +220,7 @@ def translated(settings: TrainSettings) -> Iterator[None]:
             raise TrainingFailed(_full(settings)) from error
         raise
     except RuntimeError as error:
-        # safetensors and torch.save report a full disk in their own words
-        if any(
-            words in str(error) for words in ("No space left", "PytorchStreamWriter failed", "os error 28")
-        ):
+        if any(words in str(error) for words in FULL_DISK_WORDS):
             raise TrainingFailed(_full(settings)) from error
         raise
 
