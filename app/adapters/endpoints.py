@@ -53,6 +53,7 @@ async def register(caller: Operator, parts: Parts, body: RegisterIn) -> AdapterO
 
 @router.post("/rollback", summary="Back to the version before", responses=CHANGE_ERRORS)
 async def rollback(caller: Operator, parts: Parts, body: RollbackIn) -> RolledBackOut:
+    """Activates the version that was active before; without one the department answers with the base model."""
     row = await parts.adapters.service.rollback(caller.user_id, body.department)
     return RolledBackOut(department=body.department, adapter=None if row is None else AdapterOut.of(row))
 
@@ -71,12 +72,14 @@ async def smoke_test(caller: Operator, parts: Parts, name: Name, body: Change) -
 
 @router.post("/{name}/canary", summary="Give it a share of new conversations", responses=CHANGE_ERRORS)
 async def canary(caller: Operator, parts: Parts, name: Name, body: CanaryIn) -> AdapterOut:
+    """Sticky per conversation: a conversation keeps what it began with."""
     row = await parts.adapters.service.canary(caller.user_id, name, body.percent, body.version)
     return AdapterOut.of(row)
 
 
 @router.post("/{name}/activate", summary="Make it the department's adapter", responses=CHANGE_ERRORS)
 async def activate(caller: Operator, parts: Parts, name: Name, body: Change) -> AdapterOut:
+    """All new conversations of the department use it; the one before stays loaded for a roll back."""
     return AdapterOut.of(await parts.adapters.service.activate(caller.user_id, name, body.version))
 
 
