@@ -99,7 +99,7 @@ def _messages(record: Record) -> list[dict[str, str]]:
 
 
 def _pending(record: Record, answer: str, model: str) -> dict[str, Any]:
-    kept = {"id": record.id, "department": record.department, "audience": record.audience}
+    kept: dict[str, Any] = {"id": record.id, "department": record.department, "audience": record.audience}
     kept |= {"disease": record.disease, "reference": list(record.reference) if record.reference else None}
     return {
         "instruction": record.questions[0],
