@@ -125,7 +125,7 @@ def examiner(
             def asked(questions: Sequence[Question], before: int) -> list[Outcome]:
                 return ask(searcher, questions, lambda done, _: told("accept", before + done, total))
 
-            threshold = shipped_calibration(reranker.name).threshold
+            threshold = shipped_calibration(reranker.name, embedder.name).threshold
             first = asked(answerable, 0)
             return judge(first, asked(unanswerable, len(first)), threshold=threshold)
         finally:
