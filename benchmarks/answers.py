@@ -203,15 +203,14 @@ async def measure_answers(parts: Container, cases: Sequence[Case], kept: Path | 
 
 def share(values: Any) -> float:
     listed = list(values)
-    return sum(listed) / max(1, len(listed))
+    return float(sum(listed) / max(1, len(listed)))
 
 
 async def measure_dialogues(parts: Container, dialogues: Sequence[Case], show: bool) -> dict[str, Any]:
     """Each dialogue is {"turns": [...], "names": [...], "not": [...], "documents": [...]}; turns alternate."""
     named = clean = first = 0
     for case in dialogues:
-        roles = ("user", "assistant")
-        history = [Turn(roles[i % 2], text) for i, text in enumerate(case["turns"][:-1])]
+        history = [Turn("assistant" if i % 2 else "user", text) for i, text in enumerate(case["turns"][:-1])]
         rewritten = rewrite(case["turns"][-1], history, lambda text: topics_in(parts.graph, text))
         found = await parts.pipeline.evidence.find(
             rewritten.question, audience=Audience.PATIENT, department=None, carried=rewritten.carried, watch=Stopwatch()

@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.chat.references import Reference, chit_chat, own_content, read_reference, same_sort, substitution, switches_topic
+from app.chat.references import (
+    Reference,
+    chit_chat,
+    own_content,
+    read_reference,
+    same_sort,
+    substitution,
+    switches_topic,
+)
 from app.safety.types import Turn
 
 MAX_CARRIED = 3

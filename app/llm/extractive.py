@@ -15,17 +15,16 @@ from app.llm.answer_fit import EntitiesOf
 from app.llm.base import Finished, GenerationRequest, Part, Started, Text
 from app.llm.extractive_clinician import professional_blocks
 from app.llm.extractive_score import score_sentences
-from app.llm.extractive_select import direct_answer, pick_care, pick_points
+from app.llm.extractive_select import Extent, direct_answer, pick_care, pick_points
 from app.llm.extractive_text import Sentence, cited, needs_lead, table_rows
 from app.safety.types import Audience
 
 __all__ = ["ExtractiveGenerator", "compose", "table_rows"]
 
 MODEL = "extractive-2"
-MAX_POINTS = 4
-MAX_POINTS_CLINICIAN = 8
-MAX_CHARS = 300
-MAX_CHARS_CLINICIAN = 600
+PATIENT_EXTENT = Extent(points=4, chars=300)
+CLINICIAN_EXTENT = Extent(points=8, chars=600, closeness=0.15, points_if_unsure=8)
+"""Clinicians ask for the whole picture, from suspicion to follow-up."""
 CARE_HEADING = "什么时候要就医："
 NOT_COVERED = "现有资料里没有专门讲到您问的这种药，请带着药盒或说明书问医生、药师。"
 """Said when no passage speaks of the asked drug: what holds for another drug may be wrong for this one."""
@@ -61,9 +60,8 @@ def compose(request: GenerationRequest, entities_of: EntitiesOf = no_entities) -
     if not scored.known:
         return NOT_COVERED
     clinician = request.audience is Audience.CLINICIAN
-    limit, chars = (MAX_POINTS_CLINICIAN, MAX_CHARS_CLINICIAN) if clinician else (MAX_POINTS, MAX_CHARS)
     named = frozenset(s for s in scored.sentences if s.asks and entities_of(s.text))
-    points = pick_points(scored, direct, limit, chars, named)
+    points = pick_points(scored, direct, CLINICIAN_EXTENT if clinician else PATIENT_EXTENT, named)
     care = pick_care(request, direct, [*direct, *points])
     parts = ["".join(direct_lines(direct))]
     if points:

@@ -14,10 +14,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from app.llm.answer_fit import EntitiesOf, Wanted, drug_fit, entity_fit, kind_agreement, kind_fit, related, section_fit, wanted
+from app.llm.answer_fit import (
+    EntitiesOf,
+    Wanted,
+    drug_fit,
+    entity_fit,
+    kind_agreement,
+    kind_fit,
+    related,
+    section_fit,
+    wanted,
+)
 from app.llm.base import GenerationRequest
 from app.llm.extractive_text import Sentence, clean, read_sentences
-
 from app.llm.extractive_values import numbers_of, value_fit
 from app.llm.lay_words import written_words
 

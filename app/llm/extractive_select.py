@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from app.llm.answer_fit import VERDICT, missing_kinds
 from app.llm.base import GenerationRequest
@@ -22,7 +23,7 @@ PAIR_RELATED = 0.3
 PAIR_BONUS = 0.45
 VERDICT_BONUS = 0.15
 POINT_RELATIVE = 0.5
-CONTENT_RELATIVE = 0.3
+CONTENT_RELATIVE = 0.6
 DIVERSITY = 0.5
 UNSURE = 0.3
 EQUAL = 0.75
@@ -31,26 +32,22 @@ BESIDE_RELATIVE = 0.45
 LEAN_PENALTY = 0.4
 FIRST_STEP = 0.3
 """Steps are told from the first one on."""
-_CARE = 3
-MAX_CARE_CHARS = 150
-SAME_IDEA = 0.55
-PAIR_ALIKE = 0.5
-PAIR_RELATED = 0.3
-PAIR_BONUS = 0.45
-VERDICT_BONUS = 0.15
-POINT_RELATIVE = 0.5
-CONTENT_RELATIVE = 0.3
-DIVERSITY = 0.5
-UNSURE = 0.3
-EQUAL = 0.75
-BRIEF_CHARS = 60
-BESIDE_RELATIVE = 0.45
-LEAN_PENALTY = 0.4
-FIRST_STEP = 0.3
-"""Steps are told from the first one on."""
-_VERDICT = re.compile(
-    r"^.{0,8}?(可以|不可以|不能|不要|不宜|不建议|一般(可以|不)|通常(可以|不)|需要|不需要|不必|应|不应|禁止|会|不会|是|不是|能|没有必要|大多|不一定|多数)"
-)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much an answer may hold: points, characters of opening and points together.
+
+    `closeness` is the share of the opening's relevance a point must have, 0..1; `points_if_unsure` is the number of
+    points when the evidence hardly fits the question.
+    """
+
+    points: int
+    chars: int
+    closeness: float = POINT_RELATIVE
+    points_if_unsure: int = 1
+
+
 _CARE = re.compile(r"急诊|就医|医院|就诊|门诊")
 
 
@@ -106,7 +103,7 @@ def _completing(scored: Scored, best: Sentence, group: Sequence[Sentence]) -> li
         ]
         if fitting:
             return [max(fitting, key=lambda s: s.score)]
-    if best.asks and group[0].opens and scored.pairs[best.place[0]] >= PAIR_ALIKE:
+    if best.asks and group[0].opens:
         return [s for s in scored.sentences if s.place == (best.place[0], group[-1].place[1] + 1)][:1]
     if len(group) > 1 and len(said) > BRIEF_CHARS:
         return []
@@ -138,7 +135,7 @@ def _near_enough(sentence: Sentence, best: Sentence, *, alone: bool) -> bool:
 
 
 def pick_points(
-    scored: Scored, direct: Sequence[Sentence], limit: int, max_chars: int, named: frozenset[Sentence]
+    scored: Scored, direct: Sequence[Sentence], extent: Extent, named: frozenset[Sentence]
 ) -> list[Sentence]:
     """Further sentences that belong to the question, each a new idea, in the order of the evidence.
 
@@ -146,10 +143,10 @@ def pick_points(
     """
     if not direct or not scored.known:
         return []
-    allowed = 1 if scored.sure < UNSURE else limit
+    allowed = extent.points_if_unsure if scored.sure < UNSURE else extent.points
     home = direct[0].place[0]
-    floor = POINT_RELATIVE * max(s.relevance for s in direct)
-    shared = CONTENT_RELATIVE * max(s.content for s in direct)
+    floor = extent.closeness * max(s.relevance for s in direct)
+    shared = CONTENT_RELATIVE * extent.closeness * max(s.content for s in direct)
     pool = [s for s in scored.sentences if s not in direct and _belongs(scored, s, home, floor, shared)]
     chosen: list[Sentence] = []
     while pool and len(chosen) < allowed:
@@ -158,7 +155,7 @@ def pick_points(
         pool.remove(best)
         group = [s for s in with_context(best, scored.sentences) if s not in said]
         size = sum(len(s.text) for s in [*direct, *chosen, *group])
-        if not group or best not in group or any(_repeats(s, said) for s in group) or size > max_chars:
+        if not group or best not in group or any(_repeats(s, said) for s in group) or size > extent.chars:
             continue
         if len(group) == 1 and not stands_alone(best, best in named):
             continue
