@@ -103,13 +103,10 @@ def direct(
             if response.status_code != 200:
                 return Sample(0, 0, failed=True)
             async for line in response.aiter_lines():
-                if (
-                    not first
-                    and line.startswith("data: ")
-                    and '"content":"' in line
-                    and '"content":""' not in line
-                ):
-                    first = time.perf_counter() - begun
+                if not first and line.startswith("data: {"):
+                    choices = json.loads(line[6:])["choices"]
+                    if choices and choices[0]["delta"].get("content"):
+                        first = time.perf_counter() - begun
         return Sample(first, time.perf_counter() - begun, failed=not first)
 
     return call
