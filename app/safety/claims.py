@@ -169,13 +169,19 @@ class Claims:
             return True
         if number.dim in DOSE_DIMS and not _DIRECTS.search(_clause_of(number, claim)):
             return any(_echoes(number, said) for reading in self._said for said in reading.numbers)
-        if number.dim is Dim.TIME and not (claim.names or _TIMED.search(claim.text)):
+        if number.dim is Dim.TIME and not self._clinical_time(number, claim):
             return True
         if number.dim in _READINGS and (
             number.dim not in _ECHO_WITH_CARE or not _TREATMENT.search(_clause_of(number, claim))
         ):
             return self._told(number)
         return False
+
+    @staticmethod
+    def _clinical_time(number: Quantity, claim: Reading) -> bool:
+        """True for the time of a treatment or of a disease's course, not for an everyday one (一周左右好转)."""
+        clause = _clause_of(number, claim)
+        return any(name.surface in clause for name in claim.names) or bool(_TIMED.search(clause))
 
     def _told(self, number: Quantity) -> bool:
         """True when the user gave this value, with its unit or as a bare figure (我低密度4.2)."""

@@ -98,7 +98,7 @@ def _print(
         for key, value in figures.items():
             if isinstance(value, int | float):
                 print(f"{name + ' ' + key:<44}{value:>10.4g}")
-    print("missed emergencies:", triage.get("missed", []))
+    print("missed emergencies:", triage.get("missed_emergencies", []))
     print("unsafe drafts that passed:", drafts["missed"])
     print("safe drafts that did not:", drafts["false_alarms"])
 

@@ -188,7 +188,7 @@ _TOGETHER = re.compile(
     r"一起|同时|一块|合用|联用|同服|并用|联合|搭配|同吃|配合|就着|送服|加上|叠加|一同|间隔|错开|(?<!间)隔(?:开|几|半|\d|一)|继续(?:吃|服|用)|照(?:吃|喝|用)|代替"
 )
 _AFFIRMS = re.compile(
-    r"(?:可以|能(?!否|引起|导致|会|增加)|可(?!能|疑|怕|惜|是|见)|没(?:有)?(?:什么|啥|任何|明显|多大|太大)?(?:大)?(?:问题|事|关系|影响|冲突|禁忌|妨|风险|危险|相互作用|不良)|不(?:会)?(?:影响|冲突|要紧|碍事|打紧|碍|矛盾|受影响|会有(?:什么)?(?:问题|影响|危险|事))|无(?:妨|碍|禁忌|影响|冲突|大碍|明显)|放心|安全|不用担心|不必担心|无需担心|没必要(?:停|分开|避|担心)|互不|不用(?:停|分开|避|忌|间隔|隔|管|怕)|不必(?:停|分开|避|忌)|照(?:吃|喝|用|常)|尽管|随便|随意|只要.{0,20}就|效果(?:更|会更)(?:好|强)|增强(?:疗效|效果|[^,;。!?]{0,4}作用)|适合|更健康|有益|(?:更|退烧|睡得|起效)[^,;。!?]{0,2}(?:快|香|好|强)|换成|推荐|建议(?!.{0,6}(?:不|避|咨询|问))|无妨|行的|没啥|少量|一点点?|一小杯|ok|错开|间隔|隔)"
+    r"(?:可以|能(?!否|引起|导致|会|增加)|可(?!能|疑|怕|惜|是|见)|没(?:有)?(?:什么|啥|任何|明显|多大|太大)?(?:大)?(?:问题|事|关系|影响|冲突|禁忌|妨|风险|危险|相互作用|不良)|不(?:会)?(?:影响|冲突|要紧|碍事|打紧|碍|矛盾|受影响|会有(?:什么)?(?:问题|影响|危险|事))|无(?:妨|碍|禁忌|影响|冲突|大碍|明显)|放心|安全|问题不大|不用担心|不必担心|无需担心|没必要(?:停|分开|避|担心)|互不|不用(?:停|分开|避|忌|间隔|隔|管|怕)|不必(?:停|分开|避|忌)|照(?:吃|喝|用|常)|尽管|随便|随意|只要.{0,20}就|效果(?:更|会更)(?:好|强)|增强(?:疗效|效果|[^,;。!?]{0,4}作用)|适合|更健康|有益|(?:更|退烧|睡得|起效)[^,;。!?]{0,2}(?:快|香|好|强)|换成|推荐|建议(?!.{0,6}(?:不|避|咨询|问))|无妨|行的|没啥|少量|一点点?|一小杯|ok|错开|间隔|隔)"
 )
 _WARNS = re.compile(
     r"不(?:能|可(?!能)|宜|得|应|该|建议|推荐|适合|可以|主张|安全|允许|许)|不要(?!紧)|不行|禁|避免|切勿|千万|严禁|(?<!禁)忌|危险|风险|严重|致命|休克|中毒|慎|警惕|加重|后果|骤|致死|危及|不良反应|双硫仑|大忌|横纹肌|高钾|心动过缓|停跳|(?:会|可|可能|能|容易|易|将|能够|大幅|明显|显著)[^,;。!?不没]{0,12}(?:引起|诱发|导致|增加|升高|降低|削弱|妨碍|影响|减弱|出血|毒性|叠加|重复|过量|过低|下降)|影响胎儿|重复用药|(?:至少|必须|需要?|要|应)[^,;。!?]{0,6}(?:间隔|隔|等)"
@@ -264,6 +264,19 @@ class Combinations:
                     return Finding(pair, f"contraindicated_combination.{pair.severity}")
         return None
 
+    def beside(self, view: View) -> Finding | None:
+        """Return a dangerous pair that a sentence, unsafe on other grounds, is about without warning of it."""
+        own = self._names(view.folded)
+        if _WARNS.search(_AFFIRMED_SAFE.sub("□", view.folded)):
+            return None
+        for pair in self._pairs([*own, *self._background]):
+            given = {pair.given_a, pair.given_b}
+            if given & self._states or str(getattr(pair, "kind", "")).startswith("duplicate_class"):
+                continue
+            if given & set(own) and self._concerns(pair, own, view.folded):
+                return Finding(pair, f"contraindicated_combination.{pair.severity}")
+        return None
+
     def unwarned(self) -> Finding | None:
         """Return a contraindicated pair that the user asked about and the whole draft did not warn of."""
         for pair in self._pairs(self._asked):
@@ -324,12 +337,25 @@ class Combinations:
         self._states.update(
             mention.surface for mention in found if mention.entity.type in {"disease", "population"}
         )
+        if not found and _ALCOHOL.search(text) or found and _ALCOHOL.search(_without(text, found)):
+            found = [*found, *(item for item in self._terms.mentions(ALCOHOL) if item.entity.type in kinds)]
         self._foods.update(mention.surface for mention in found if mention.entity.type == "food")
         return list(dict.fromkeys(mention.surface for mention in found))
 
 
+# Any drink with 酒 in its name counts as alcohol, though no list of names holds them all.
+ALCOHOL = "饮酒"
+_ALCOHOL = re.compile(r"(?<![碘不戒])酒(?!石酸|精过敏|店|窝)")
 # 睡前不喝酒、不吃安眠药: these are not taken.
 _NOT_TAKEN = re.compile(r"(?:不|没|未|戒|忌|停|禁)(?:要|能|再|可|喝|吃|服|用|饮|有|得){0,2}$")
 _AFFIRMED_SAFE = re.compile(
     r"(?:没有?|无|不会有?|不存在|毫无)[^,;。!?]{0,8}(?:风险|危险|禁忌|反应|影响|出血|冲突|问题)|不(?:用|必|需要?)[^,;。!?]{0,4}(?:避免|担心|忌)"
 )
+
+
+def _without(text: str, mentions: Sequence[NamedMention]) -> str:
+    """Blank out what has been recognised already."""
+    chars = list(text)
+    for mention in mentions:
+        chars[mention.start : mention.end] = " " * (mention.end - mention.start)
+    return "".join(chars)

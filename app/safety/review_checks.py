@@ -41,6 +41,9 @@ _QUOTABLE = frozenset(
         ViolationCode.CURE_GUARANTEE,
     }
 )
+_SOMEBODY = re.compile(
+    r"您|你|他|她|孩子|宝宝|老人|患者|本例|结论|诊断|确诊|判断|症状|正是|^(?:那|所以)?这|(?:^|[,;:。])(?:是|属于|就是|典型)[^,;。!?]{0,6}\ue003"
+)
 _CRISIS_LINE = re.compile(r"12356|心理援助|危机干预")
 _WORSE = re.compile(
     r"(?:如果|若|如|一旦|要是|万一|等|还|仍)[^。!?]{0,24}(?:加重|不缓解|没缓解|无缓解|不见好|没好|不好转|不退|更厉害|严重了|不行)"
@@ -141,7 +144,9 @@ class Checks:
             judged.found.append(found)
 
     def _undecided(self, view: View) -> bool:
-        """True for a disease the user stated himself, or one put as a possibility."""
+        """True for a disease the user stated himself, one put as a possibility, or of nobody in particular."""
+        if _SOMEBODY.search(view.masked) is None:
+            return True
         return known_disease(view, self.surroundings) or view.soft(0, len(view.masked))
 
     def _check_prompt(self, judged: Judged) -> None:
@@ -163,6 +168,8 @@ class Checks:
 
     def _check_combination(self, judged: Judged) -> None:
         finding = self.pairs.affirmed(judged.view, quoted=self.evidence.quotes(judged.view))
+        if finding is None and judged.found:
+            finding = self.pairs.beside(judged.view)
         if finding is not None:
             self.found_pair = True
             wording = self._parts.combinations.warning(finding, self._parts.wording)
@@ -190,7 +197,10 @@ class Checks:
         return self._parts.rules.lexicon.cues["red_flag"].search(folded) is not None
 
     def _describes_emergency(self, view: View) -> bool:
+        """True when the sentence itself, in the answer's own words, describes an emergency."""
         triage = self._parts.triage
+        if self.evidence.quotes(view):
+            return False
         if self._red_flag(view.folded):
             return True
         return triage is not None and triage.assess(view.raw).level is Level.EMERGENCY
