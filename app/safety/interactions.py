@@ -337,7 +337,7 @@ class Combinations:
         self._states.update(
             mention.surface for mention in found if mention.entity.type in {"disease", "population"}
         )
-        if not found and _ALCOHOL.search(text) or found and _ALCOHOL.search(_without(text, found)):
+        if (not found and _ALCOHOL.search(text)) or (found and _ALCOHOL.search(_without(text, found))):
             found = [*found, *(item for item in self._terms.mentions(ALCOHOL) if item.entity.type in kinds)]
         self._foods.update(mention.surface for mention in found if mention.entity.type == "food")
         return list(dict.fromkeys(mention.surface for mention in found))

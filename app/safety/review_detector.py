@@ -97,22 +97,25 @@ class Detector:
                 str(data["trained_with"]),
             )
 
-    def judge(self, view: View) -> Suspicion:
-        """Score one sentence; the mean weight of its known features scaled by the root of their number."""
-        found = [self._vocabulary[name] for name in features(view) if name in self._vocabulary]
-        if not found:
-            return Suspicion(self._bias, self._codes[0])
-        scale = 1.0 / np.sqrt(len(found))
-        score = float(self._weights[found].sum() * scale) + self._bias
-        likeness = self._code_weights[found].sum(axis=0)
-        return Suspicion(score, self._codes[int(likeness.argmax())])
-
     def suspects(self, view: View) -> Suspicion | None:
-        """Return the suspicion when it passes the threshold and the sentence is neither question nor hedged nor refuted."""
-        if view.question or len(view.masked) < 5:
-            return None
-        suspicion = self.judge(view)
-        if suspicion.score <= self.threshold + (CARE_MARGIN if view.cares else 0.0):
-            return None
+        """Return the suspicion when it passes the threshold; never for a question, a hedged or a refuted sentence."""
         end = len(view.masked)
-        return None if view.refuted(0, end) or view.hedged(0, end) else suspicion
+        if view.question or end < 5 or view.refuted(0, end) or view.hedged(0, end):
+            return None
+        known = self._known(view)
+        score = self._score(known)
+        if score <= self.threshold + (CARE_MARGIN if view.cares else 0.0):
+            return None
+        return Suspicion(score, self._codes[int(self._code_weights[known].sum(axis=0).argmax())])
+
+    def score(self, view: View) -> float:
+        """The logit of the sentence: the weights of its known features, scaled by the root of their number."""
+        return self._score(self._known(view))
+
+    def _known(self, view: View) -> list[int]:
+        return [index for name in features(view) if (index := self._vocabulary.get(name)) is not None]
+
+    def _score(self, known: list[int]) -> float:
+        if not known:
+            return self._bias
+        return float(self._weights[known].sum() / np.sqrt(len(known))) + self._bias
