@@ -18,7 +18,7 @@ class RetrievalError(Exception):
     """Root of everything this package raises on purpose."""
 
 
-class IndexUnavailable(RetrievalError):  # noqa: N818
+class IndexUnavailable(RetrievalError):
     """The vector store cannot answer now."""
 
 
@@ -34,17 +34,17 @@ class IndexCorrupt(IndexUnavailable):
     """The Milvus Lite file cannot be read."""
 
 
-class IndexRejected(RetrievalError):  # noqa: N818
+class IndexRejected(RetrievalError):
     """The store refused a request that it understood."""
 
 
-class EmbedderUnavailable(RetrievalError):  # noqa: N818
+class EmbedderUnavailable(RetrievalError):
     """Texts cannot be turned into vectors now."""
 
 
-class RerankerUnavailable(RetrievalError):  # noqa: N818
+class RerankerUnavailable(RetrievalError):
     """Candidates cannot be reranked now."""
 
 
-class RetrievalOverloaded(RetrievalError):  # noqa: N818
+class RetrievalOverloaded(RetrievalError):
     """Too many requests are waiting already."""

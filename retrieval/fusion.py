@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 RRF_K = 60
 """Constant of Cormack, Clarke and Büttcher (SIGIR 2009)."""
-DEFAULT_WEIGHTS: Mapping[str, float] = {"dense": 0.7, "bm25": 0.3, "lexical": 0.3}
+DEFAULT_WEIGHTS: Mapping[str, float] = {"dense": 0.6, "bm25": 0.4, "lexical": 0.4}
 
 Scored = Sequence[tuple[str, float]]
 

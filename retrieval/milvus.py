@@ -34,6 +34,10 @@ _open_files: Counter[str] = Counter()
 _open_lock = threading.Lock()
 
 
+_DAMAGE = ("not valid json", "corrupt", "parquet", "manifest", "arrow")
+"""Words of Milvus Lite's errors about files that it cannot read."""
+
+
 def is_lite(uri: str) -> bool:
     """Whether `uri` names a Milvus Lite file rather than a server. Raises ValueError for neither."""
     if uri.startswith(("http://", "https://", "tcp://", "unix:")):
@@ -46,7 +50,12 @@ def is_lite(uri: str) -> bool:
 def connect(uri: str, token: str | None, timeout_s: float) -> MilvusClient:
     """Open `uri`. Raises IndexLocked, IndexCorrupt or IndexUnavailable."""
     # The libraries print a traceback for what is raised here as one clear error.
-    for name in ("milvus_lite.server_manager", "milvus_lite.adapter.grpc.servicer", "pymilvus"):
+    for name in (
+        "milvus_lite.server_manager",
+        "milvus_lite.adapter.grpc.servicer",
+        "pymilvus",
+        "grpc._server",
+    ):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if not is_lite(uri):
         return _connect_server(uri, token, timeout_s)
@@ -99,6 +108,8 @@ def _translate(what: str, error: MilvusException) -> RetrievalError:
         or "can't find" in str(error.message)
     ):
         return IndexMissing(message)
+    if any(word in str(error.message).lower() for word in _DAMAGE):
+        return IndexCorrupt(message)
     if error.code in _REJECTED_CODES:
         return IndexRejected(message)
     return IndexUnavailable(message)

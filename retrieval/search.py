@@ -9,30 +9,32 @@ to the caller.
 from __future__ import annotations
 
 import asyncio
-import json
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from retrieval.calibration import shipped_calibration
 from retrieval.embedders.batching import MicroBatcher
-from retrieval.errors import IndexMissing
+from retrieval.errors import IndexMissing, IndexUnavailable
 from retrieval.fusion import min_max, reciprocal_ranks
-from retrieval.store import MilvusStore
-from retrieval.tokens import DATA
-from retrieval.types import Embedder, Embedding, EvidenceLevel, Filter, Hit, Reranker, Retrieved
+from retrieval.store import MilvusStore, Route
+from retrieval.types import Embedder, Embedding, EvidenceLevel, Filter, Hit, IndexAware, Reranker, Retrieved
 
 Expand = Callable[[str], Sequence[str]]
 """Further names for what a text mentions (brand to generic, lay word to term); the graph provides it."""
+COUNTED_PASSAGES = 5_000
+"""Enough to know which words are common in a collection."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
     """`route_limit` chunks from each route, the best `candidates` of them reranked.
 
-    `threshold` is a probability; None takes the calibrated one of `retrieval/data/calibration.json`.
+    `threshold` is a probability; None takes the reranker's calibrated one (`retrieval.calibration`).
     """
 
     route_limit: int = 100
@@ -41,12 +43,6 @@ class SearchSettings:
     threshold: float | None = None
     workers: int = 4
     max_waiting: int = 256
-
-
-def calibrated_threshold() -> float:
-    """The shipped evidence threshold (see `retrieval.calibrate`)."""
-    data = json.loads((DATA / "calibration.json").read_text(encoding="utf-8"))
-    return float(data["threshold"])
 
 
 class Searcher:
@@ -67,10 +63,12 @@ class Searcher:
         self._reranker = reranker
         self._expand = expand
         set_threshold = self.settings.threshold
-        self._threshold = calibrated_threshold() if set_threshold is None else set_threshold
+        calibrated = shipped_calibration(reranker.name, embedder.name).threshold
+        self._threshold = calibrated if set_threshold is None else set_threshold
         self._batcher = MicroBatcher(embedder, max_waiting=self.settings.max_waiting)
         self._pool = ThreadPoolExecutor(self.settings.workers, thread_name_prefix="search")
         self._index: str | None = None
+        self._binding = threading.Lock()
 
     @property
     def index(self) -> str | None:
@@ -80,14 +78,19 @@ class Searcher:
     def rebind(self, name: str | None = None) -> str:
         """Load `name` (or what the alias points to) and search it from now on; blocking.
 
-        Searches in flight finish on the collection they started with. Raises IndexMissing when nothing is
-        activated.
+        Searches in flight finish on the collection they started with. Does nothing when it is bound to it
+        already. Raises IndexMissing when nothing is activated.
         """
         target = self._store.alias_target() if name is None else name
         if target is None:
             raise IndexMissing("no index has been activated yet")
-        self._store.load(target)
-        self._index = target
+        with self._binding:
+            if target != self._index:
+                self._store.load(target)
+                if isinstance(self._reranker, IndexAware):
+                    known = self._store.passages(target, limit=COUNTED_PASSAGES)
+                    self._reranker.learn_index(known, self._embedder.name)
+                self._index = target
         return target
 
     async def search(
@@ -138,12 +141,22 @@ class Searcher:
         history_entities: Sequence[str],
         embed_ms: float,
     ) -> Retrieved:
-        index = self.rebind() if self._index is None else self._index
+        index = self._index
+        if index is None:
+            index = self.rebind()
         try:
             return self._find_in(index, query, embedding, wanted, limit, history_entities, embed_ms)
-        except IndexMissing:
-            # Dropped under us: somebody activated another collection and pruned this one.
-            return self._find_in(self.rebind(), query, embedding, wanted, limit, history_entities, embed_ms)
+        except IndexUnavailable:
+            moved_to = self._moved_from(index)
+            if moved_to is None:
+                raise
+        return self._find_in(moved_to, query, embedding, wanted, limit, history_entities, embed_ms)
+
+    def _moved_from(self, index: str) -> str | None:
+        """Where to search now if `index` was replaced or pruned under a running search; None if it was not."""
+        if self._index != index:
+            return self._index
+        return self.rebind() if self._store.alias_target() != index else None
 
     def _find_in(
         self,
@@ -177,14 +190,7 @@ class Searcher:
             filter=wanted,
         )
         fuse = min_max if self.settings.fusion == "min-max" else reciprocal_ranks
-        fused = list(fuse(routes).items())[: self.settings.candidates]
-        rows = self._store.get(index, [chunk_id for chunk_id, _ in fused])
-        per_route = {name: dict(route) for name, route in routes.items()}
-        return [
-            replace(rows[chunk_id], score=score, scores=_parts(chunk_id, score, per_route))
-            for chunk_id, score in fused
-            if chunk_id in rows
-        ]
+        return gather(self._store, index, routes, fuse(routes), limit=self.settings.candidates)
 
     def _typed(self, query: str, history_entities: Sequence[str]) -> str:
         """The keyword query: the question, what it carries over, and other names for what it mentions."""
@@ -198,6 +204,25 @@ class Searcher:
     def _spoken(query: str, history_entities: Sequence[str]) -> str:
         """The question with the entities of earlier turns that it does not name itself."""
         return " ".join([*(name for name in history_entities if name not in query), query])
+
+
+def gather(
+    store: MilvusStore,
+    index: str,
+    routes: Mapping[str, Route],
+    fused: Mapping[str, float],
+    *,
+    limit: int,
+) -> list[Hit]:
+    """The best `limit` of `fused` (best first) with their rows and their scores per route. Blocking."""
+    best = list(fused.items())[:limit]
+    rows = store.get(index, [chunk_id for chunk_id, _ in best])
+    per_route = {name: dict(route) for name, route in routes.items()}
+    return [
+        replace(rows[chunk_id], score=score, scores=_parts(chunk_id, score, per_route))
+        for chunk_id, score in best
+        if chunk_id in rows
+    ]
 
 
 def _parts(chunk_id: str, fused: float, per_route: dict[str, dict[str, float]]) -> dict[str, float]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,9 @@ Route = list[tuple[str, float]]
 DENSE, BM25, LEXICAL = "dense", "bm25", "lexical"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _INSERT_BATCH = 256
-_QUERY_PAGE = 16_384
-"""Milvus' limit of rows in one query answer."""
+_ANSWER_ROWS = 16_384
+"""Milvus' limit of rows in one answer."""
+_PAGE = 2_000
 
 
 class MilvusStore:
@@ -158,7 +160,8 @@ class MilvusStore:
 
     def document_chunks(self, name: str, document_id: str) -> list[Chunk]:
         """All chunks of a document in reading order; empty when it is not in the collection."""
-        rows = self._query(name, schema.CHUNK_FIELDS, expression=f"document_id == {_literal(document_id)}")
+        expression = f"document_id == {_literal(document_id)}"
+        rows = self._query(name, schema.CHUNK_FIELDS, expression=expression, limit=_ANSWER_ROWS)
         return _reading_order([schema.to_chunk(row) for row in rows])
 
     def count(self, name: str) -> int:
@@ -167,15 +170,13 @@ class MilvusStore:
 
     def document_ids(self, name: str) -> set[str]:
         """Every document that has a chunk in the collection."""
-        found: set[str] = set()
-        with milvus.translated(f"list documents of {name}"):
-            pages = self._client.query_iterator(
-                name, batch_size=4_096, output_fields=["document_id"], timeout=self._timeout_s
-            )
-            while page := pages.next():
-                found.update(row["document_id"] for row in page)
-            pages.close()
-        return found
+        return {row["document_id"] for row in self._pages(name, ["document_id"])}
+
+    def passages(self, name: str, *, limit: int) -> Iterator[tuple[list[str], str]]:
+        """Words and embedded text of up to `limit` chunks."""
+        rows = self._pages(name, ["tokens", "title", "section", "text"])
+        for row in islice(rows, limit):
+            yield row["tokens"].split(), f"{row['title']} {row['section']}\n{row['text']}"
 
     def collections(self, prefix: str = "") -> list[str]:
         """Collections whose name opens with `prefix`, sorted."""
@@ -249,17 +250,48 @@ class MilvusStore:
         return [(hit["chunk_id"], hit["distance"] if signed else abs(hit["distance"])) for hit in answer[0]]
 
     def _query(
-        self, name: str, fields: list[str], *, ids: list[str] | None = None, expression: str = ""
+        self,
+        name: str,
+        fields: list[str],
+        *,
+        ids: list[str] | None = None,
+        expression: str = "",
+        limit: int | None = None,
+        offset: int = 0,
     ) -> list[Mapping[str, Any]]:
         with milvus.translated(f"read {name}"):
             if ids is not None:
                 return list(self._client.get(name, ids=ids, output_fields=fields, timeout=self._timeout_s))
-            limit = {} if fields == ["count(*)"] else {"limit": _QUERY_PAGE}
+            bounds = {} if limit is None else {"limit": limit, "offset": offset}
             return list(
                 self._client.query(
-                    name, filter=expression, output_fields=fields, timeout=self._timeout_s, **limit
+                    name, filter=expression, output_fields=fields, timeout=self._timeout_s, **bounds
                 )
             )
+
+    def _pages(self, name: str, fields: list[str]) -> Iterator[Mapping[str, Any]]:
+        """All rows, a page at a time."""
+        if not self._lite:
+            yield from self._iterated(name, fields)
+            return
+        offset = 0
+        while page := self._query(name, fields, offset=offset, limit=_PAGE):
+            yield from page
+            offset += len(page)
+
+    def _iterated(self, name: str, fields: list[str]) -> Iterator[Mapping[str, Any]]:
+        """A server's own iterator reads past its limit of rows in an answer; Milvus Lite has none that is
+        quiet.
+        """
+        with milvus.translated(f"read {name}"):
+            pages = self._client.query_iterator(
+                name, batch_size=_PAGE, output_fields=fields, timeout=self._timeout_s
+            )
+            try:
+                while page := pages.next():
+                    yield from page
+            finally:
+                pages.close()
 
     def _shape(self, name: str) -> tuple[int, bool]:
         """Dimensions, and whether there are lexical weights; looked up once per collection."""

@@ -19,7 +19,6 @@ import jieba
 
 DATA = Path(__file__).parent / "data"
 _WORD = re.compile(r"\w+", re.UNICODE)
-_HAN = re.compile(r"[\u3400-\u9fff]+")
 _DICTIONARY_FREQUENCY = 20_000
 """High enough that jieba keeps a listed term whole against the product of its parts' frequencies."""
 
@@ -37,6 +36,7 @@ class Tokenizer:
         self._jieba = jieba.Tokenizer()
         self._lock = threading.Lock()
         self._stop_words = frozenset(stop_words)
+        self._terms: set[str] = set()
         with self._lock:
             self._jieba.initialize()
         self.add_terms(terms)
@@ -48,22 +48,46 @@ class Tokenizer:
                 word = normalise(term).strip()
                 if len(word) > 1 and not re.search(r"\s", word):
                     self._jieba.add_word(word, _DICTIONARY_FREQUENCY)
+                    self._terms.add(word)
 
     def words(self, text: str) -> list[str]:
-        """Search-mode words of `text` in order: whole terms and the shorter words inside them, no stop
-        words.
+        """Words of `text` in order, each after the shorter known words inside it; no stop words."""
+        found: list[str] = []
+        for piece in self._jieba.cut(normalise(text)):
+            for word in _WORD.findall(piece):
+                found.extend(self._inner(word))
+                found.append(word)
+        return [word for word in found if word not in self._stop_words]
+
+    def _inner(self, word: str) -> list[str]:
+        """Known words of two or more characters inside a longer one. jieba's own search mode stops at
+        three.
         """
-        cut = self._jieba.cut_for_search(normalise(text))
-        return [word for piece in cut for word in _WORD.findall(piece) if word not in self._stop_words]
+        known = self._jieba.FREQ
+        return [
+            word[i : i + size]
+            for size in range(2, len(word))
+            for i in range(len(word) - size + 1)
+            if known.get(word[i : i + size])
+        ]
+
+    def is_term(self, word: str) -> bool:
+        """Whether a word (as `words` gives it) is in the medical dictionary."""
+        return word in self._terms
 
     def index_text(self, text: str) -> str:
         """What goes into the keyword field, for a passage and for a question alike."""
         return " ".join(self.words(text))
 
 
-def bigrams(text: str) -> set[str]:
-    """Character pairs inside runs of Chinese characters: overlap that does not depend on segmentation."""
-    return {run[i : i + 2] for run in _HAN.findall(text) for i in range(len(run) - 1)}
+def grams(text: str, size: int) -> set[str]:
+    """Runs of `size` characters inside words that are not plain ASCII: overlap without segmentation."""
+    return {
+        word[i : i + size]
+        for word in _WORD.findall(normalise(text))
+        if not word.isascii()
+        for i in range(len(word) - size + 1)
+    }
 
 
 def read_terms(path: Path) -> tuple[str, ...]:

@@ -5,10 +5,10 @@ Owns the vocabulary of the package; no FastAPI, no SQL, nothing about users.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,3 +132,10 @@ class Reranker(Protocol):
     name: str
 
     def rerank(self, query: str, query_vector: Matrix, hits: Sequence[Hit]) -> list[Hit]: ...
+
+
+@runtime_checkable
+class IndexAware(Protocol):
+    """A reranker that gets to know the collection: words and text of its passages, and its embedder's name."""
+
+    def learn_index(self, passages: Iterable[tuple[Sequence[str], str]], embedder: str) -> None: ...

