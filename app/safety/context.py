@@ -96,12 +96,12 @@ class Context:
             return Status.NEGATED
         if self._framed(mention):
             return Status.FRAMED
+        if self._asked(mention):
+            return Status.ASKED
         if self._hypothetical(mention):
             return Status.HYPOTHETICAL
         if self._past(mention):
             return Status.PAST
-        if self._asked(mention):
-            return Status.ASKED
         return self._over(mention)
 
     def _negated(self, mention: Mention) -> bool:
@@ -237,7 +237,10 @@ class Context:
         """RESOLVED or HANDLED when a later word in this or the next sentence says so and nothing says it goes on."""
         sentence = self.sentence_of(mention.start)
         at = self.sentences.index(sentence)
-        window = (mention.end, self.sentences[min(at + 1, len(self.sentences) - 1)][1])
+        # The next sentence takes a complaint back only where the complaint was told as of an earlier day.
+        told_of_before = bool(self.cues("earlier", sentence))
+        last = min(at + 1, len(self.sentences) - 1) if told_of_before else at
+        window = (mention.end, self.sentences[last][1])
         if self._goes_on(window):
             return Status.PRESENT
         if self.cues("handled", window):

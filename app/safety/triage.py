@@ -22,6 +22,7 @@ from app.safety.types import RANK, Level, Span, TriageResult, Turn, Vector
 MAX_CHARS = 4000
 MAX_TURNS = 20
 MAX_QUESTIONS = 3
+QUESTIONS_PER_RULE = 2
 CACHED_READINGS = 1024
 
 Alarm = Callable[[str], None]
@@ -132,8 +133,23 @@ class TriageEngine:
 
     def _fired(self, facts: Facts, reading: Reading) -> list[Fired]:
         fired = evaluate(self._book.rules, facts.all, facts.passed)
+        fired += self._fired_locally(facts, reading, {f.rule.id for f in fired})
         newest = facts.current | set(reading.passed)
         return [f for f in fired if self._supported(f, facts, reading, newest)]
+
+    def _fired_locally(self, facts: Facts, reading: Reading, known: set[str]) -> list[Fired]:
+        """Rules that hold within one sentence although another sentence speaks against them (a year ago, a cold)."""
+        book = self._book
+        if len(reading.sentences) < 2 or facts.all.isdisjoint(book.vetoes):
+            return []
+        background = {n for n in facts.all if book.lexicon.findings[n].background} - book.vetoes
+        out: list[Fired] = []
+        for sentence in reading.sentences:
+            for fired in evaluate(book.rules, sentence | background, reading.passed):
+                if fired.rule.id not in known:
+                    known.add(fired.rule.id)
+                    out.append(fired)
+        return out
 
     def _supported(self, fired: Fired, facts: Facts, reading: Reading, newest: set[str]) -> bool:
         """Whether the newest message adds to the rule, or still speaks of the emergency that earlier turns told."""
@@ -177,8 +193,8 @@ class TriageEngine:
 
     def _missing(self, rule: Rule, facts: Facts) -> list[str]:
         findings = self._book.lexicon.findings
-        missing = sorted(rule.when.one_short(facts.all))
-        return [q for name in missing if (q := findings[name].question) is not None]
+        missing = rule.when.one_short(facts.all)
+        return [q for name in missing if (q := findings[name].question) is not None][:QUESTIONS_PER_RULE]
 
 
 def _urgency(rule: Rule) -> tuple[int, int]:

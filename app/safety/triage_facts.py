@@ -7,7 +7,7 @@ Which facts make an emergency is decided by the rules.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from app.safety.context import Context, Status
@@ -49,6 +49,7 @@ class Reading:
     present: dict[str, tuple[Mention, ...]]
     passed: frozenset[str]
     denied: frozenset[str]
+    sentences: tuple[frozenset[str], ...]
     said: frozenset[str]
     curious: bool
     evidence: bool
@@ -110,6 +111,7 @@ def read_text(text: str, lexicon: Lexicon) -> Reading:
         {name: tuple(found) for name, found in present.items()},
         frozenset(passed - set(present)),
         frozenset(denied - set(present)),
+        _by_sentence(context, present),
         frozenset(m.finding for m in scan.mentions),
         curious=bool(context.cues("study", whole) or context.cues("know", whole) or context.cues("exam", whole)),
         evidence=context.present_evidence(whole),
@@ -118,10 +120,19 @@ def read_text(text: str, lexicon: Lexicon) -> Reading:
         yes=bool(YES.match(scan.text)),
         no=bool(NO.match(scan.text)),
         question=bool(QUESTION.search(scan.text)),
-        cautious=bool(denied - set(present)) or unreal,
+        cautious=bool(denied - set(present)) or unreal or bool(context.cues("mild", whole)),
         excused=_excused(scan.mentions, present, lexicon),
         framed=any(context.cues(name, whole) for name in ("exam", "dream")),
     )
+
+
+def _by_sentence(context: Context, present: Mapping[str, Sequence[Mention]]) -> tuple[frozenset[str], ...]:
+    """The present findings of each sentence that has any."""
+    found: dict[tuple[int, int], set[str]] = {}
+    for name, mentions in present.items():
+        for mention in mentions:
+            found.setdefault(context.sentence_of(mention.start), set()).add(name)
+    return tuple(frozenset(names) for _, names in sorted(found.items()))
 
 
 def _excused(mentions: Sequence[Mention], present: Iterable[str], lexicon: Lexicon) -> bool:
@@ -142,7 +153,7 @@ def read_question(text: str, lexicon: Lexicon) -> Reading:
     scan = lexicon.scan(source.text)
     said = frozenset(m.finding for m in scan.mentions)
     asks = bool(QUESTION.search(scan.text))
-    return Reading(source, {}, frozenset(), frozenset(), said, False, False, False, False, False, False, asks)
+    return Reading(source, {}, frozenset(), frozenset(), (), said, False, False, False, False, False, False, asks)
 
 
 def _asked(reading: Reading, lexicon: Lexicon) -> set[str]:

@@ -41,6 +41,7 @@ class Rulebook:
     rules: tuple[Rule, ...]
     departments: Mapping[str, str]
     version: str
+    vetoes: frozenset[str]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -85,7 +86,8 @@ def load_rulebook(folder: Path = RULES_FOLDER) -> Rulebook:
     except ValueError as error:
         raise RuleFileError(str(error)) from error
     _check(rules, lexicon)
-    return Rulebook(lexicon, tuple(rules), departments, digest.hexdigest()[:12])
+    vetoes = frozenset[str]().union(*(rule.when.vetoes() for rule in rules))
+    return Rulebook(lexicon, tuple(rules), departments, digest.hexdigest()[:12], vetoes)
 
 
 def _check(rules: list[Rule], lexicon: Lexicon) -> None:

@@ -59,9 +59,20 @@ class Condition(BaseModel):
         own = frozenset({self.finding} if self.finding else ())
         return own.union(*(c.evidence for c in (*self.all, *self.any, *self.of)))
 
-    def one_short(self, present: Set[str]) -> set[str]:
-        """The findings any one of which alone would make the condition hold; empty when none would."""
-        return {name for name in self.evidence - present if self.holds({*present, name})}
+    def in_order(self) -> list[str]:
+        """The supporting findings in the order in which the rule names them."""
+        own = [self.finding] if self.finding else []
+        nested = [name for c in (*self.all, *self.any, *self.of) for name in c.in_order()]
+        return list(dict.fromkeys(own + nested))
+
+    def vetoes(self) -> set[str]:
+        """The findings whose presence can keep the condition from holding."""
+        own: set[str] = set().union(*(c.names() for c in self.none))
+        return own.union(*(c.vetoes() for c in (*self.all, *self.any, *self.of)))
+
+    def one_short(self, present: Set[str]) -> list[str]:
+        """The findings any one of which alone would make the condition hold, in order; empty when none would."""
+        return [n for n in self.in_order() if n not in present and self.holds({*present, n})]
 
 
 def _condition(value: Any) -> Any:

@@ -27,8 +27,12 @@ VECTORS = "prototypes.npz"
 # Measured by five-fold cross-validation over the prototypes (docs/safety.md): the first is enough beside a complaint
 # that the rules recognised, the second where they recognised none.
 THRESHOLD_WITH_FINDING = 0.8
-THRESHOLD_ALONE = 1.8
-# Where the message also denies complaints, asks out of interest, or speaks of the past, only a clear likeness counts.
+THRESHOLD_ALONE = 1.4
+# Where a rule already weighed the complaint as urgent, only a clear likeness overrules it.
+THRESHOLD_URGENT = 2.4
+NEIGHBOURS = 7
+# Where the message also denies complaints, says that they are over, asks out of interest, or speaks of the past,
+# only a clear likeness counts.
 THRESHOLD_CAUTIOUS = 2.6
 MIN_CHARS = 6
 # Inverse strength of the L2 penalty on the boundary's weights, and the weight of an urgent sentence as a counterexample.
@@ -176,15 +180,25 @@ class Semantic:
             return []
         if self.score(embedding) < threshold(reading, complaint=complaint, urgent=urgent):
             return []
-        category = self.categories[int(np.argmax(self.positives @ embedding.astype(np.float64)))]
-        return [Fired(_rule(category, self.review_date), frozenset())]
+        return [Fired(_rule(self.category(embedding), self.review_date), frozenset())]
+
+    def category(self, embedding: Vector) -> str:
+        """The category that the nearest prototypes agree on, nearer ones counting more."""
+        likeness = self.positives @ embedding.astype(np.float64)
+        votes: dict[str, float] = {}
+        for index in np.argsort(-likeness)[:NEIGHBOURS]:
+            name = self.categories[int(index)]
+            votes[name] = votes.get(name, 0.0) + float(likeness[index]) ** 20
+        return max(votes, key=lambda name: votes[name])
 
 
 def threshold(reading: Reading, *, complaint: bool, urgent: bool) -> float:
     """The score from which the detector fires on this message."""
     if reading.cautious or reading.curious:
         return THRESHOLD_CAUTIOUS
-    return THRESHOLD_WITH_FINDING if complaint and not urgent else THRESHOLD_ALONE
+    if urgent:
+        return THRESHOLD_URGENT
+    return THRESHOLD_WITH_FINDING if complaint else THRESHOLD_ALONE
 
 
 def may_fire(reading: Reading) -> bool:

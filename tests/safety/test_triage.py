@@ -1,0 +1,132 @@
+"""What a patient would notice of triage: the right level, card and questions in real wording and over turns."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.safety.notices import WAIT_NOT
+from app.safety.triage import TriageEngine
+from app.safety.types import Level, Turn
+
+
+@pytest.fixture(scope="module")
+def engine() -> TriageEngine:
+    return TriageEngine.load(embed=None)
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("我爸胸口像压了块大石头一头冷汗半个钟头了", "acs"),
+        ("心口翳痛，出咗一身冷汗，左手都痹晒", "acs"),
+        ("胸门的利害，一身冷汗，左胳膊发麻", "acs"),
+        ("我媽嘴角突然歪了，講話不清楚", "stroke"),
+        ("血压１９５／１２５，头疼得厉害还吐了", "hypertensive_emergency"),
+        ("高压二百一低压一百三，看东西模糊", "hypertensive_emergency"),
+        ("血糖2.3，人说胡话", "hypoglycaemia"),
+        ("吃完虾全身起疙瘩，喉咙发紧", "anaphylaxis"),
+        ("吃着波立维磕到头，现在一直吐", "head_injury"),
+        ("刚满月的宝宝发烧38.4", "infant_fever"),
+    ],
+)
+def test_emergencies_in_real_wording(engine: TriageEngine, text: str, category: str) -> None:
+    result = engine.assess(text)
+    assert result.level is Level.EMERGENCY
+    assert result.category == category
+    assert result.notices[0].phone == "120"
+    assert "120" in result.notices[0].text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "心梗有哪些前兆",
+        "我没有胸痛也没有出汗，支架后能不能喝茶",
+        "五年前心梗放了支架，现在恢复得好，能爬山吗",
+        "电视剧里男主突然胸口剧痛倒地没了呼吸，太假了吧",
+        "下列哪项是急性左心衰的表现：咳粉红色泡沫痰",
+        "急死我了，挂号系统进不去",
+        "体重120斤，血压120/80正常吗",
+        "万一以后突然说不出话，应该先打120吗",
+        "说明书上写可能引起呼吸困难，概率大吗",
+        "否认胸痛、呼吸困难、肢体无力，只是复查血脂",
+    ],
+)
+def test_look_alikes_stay_routine(engine: TriageEngine, text: str) -> None:
+    result = engine.assess(text)
+    assert result.level is Level.ROUTINE
+    assert result.notices == ()
+
+
+def test_crisis_shows_the_hotline_and_company_and_no_method(engine: TriageEngine) -> None:
+    result = engine.assess("我不想活了，攒了一抽屉安眠药")
+    notice = result.notices[0]
+    assert notice.kind == "crisis"
+    assert notice.phone == "12356"
+    assert "12356" in notice.text
+    assert "120" in notice.text
+    assert "陪" in notice.text
+
+
+def test_spans_point_into_the_original_text(engine: TriageEngine) -> None:
+    text = "您好。　血压１９５／１２５，頭疼得厲害還吐"
+    result = engine.assess(text)
+    quoted = [text[s.start : s.end] for s in result.spans]
+    assert any("１９５／１２５" in q for q in quoted)
+    assert all(0 <= s.start < s.end <= len(text) for s in result.spans)
+
+
+def test_an_undecided_complaint_is_asked_about_and_says_when_not_to_wait(engine: TriageEngine) -> None:
+    result = engine.assess("我这两天有点胸闷")
+    assert result.level is not Level.EMERGENCY
+    assert 2 <= len(result.questions) <= 4
+    assert result.questions[-1] == WAIT_NOT
+    assert any("汗" in q for q in result.questions)
+
+
+def test_yes_to_the_deciding_question_completes_the_rule(engine: TriageEngine) -> None:
+    first = engine.assess("我妈有点胸闷")
+    history = [Turn("user", "我妈有点胸闷"), Turn("assistant", "".join(first.questions))]
+    assert engine.assess("有的", history).level is Level.EMERGENCY
+    assert engine.assess("都没有，就是天热", history).level is not Level.EMERGENCY
+
+
+def test_findings_of_earlier_turns_add_up(engine: TriageEngine) -> None:
+    history = [Turn("user", "我爸六十八，胸口闷"), Turn("assistant", "请问还有别的不舒服吗？")]
+    result = engine.assess("脸色发灰，一头冷汗", history)
+    assert result.level is Level.EMERGENCY
+    assert result.category == "acs"
+
+
+def test_a_bare_number_answers_the_question_asked(engine: TriageEngine) -> None:
+    history = [Turn("user", "我打胰岛素的，手抖出汗"), Turn("assistant", "请测一下血糖，是多少？")]
+    assert engine.assess("2.4", history).category == "hypoglycaemia"
+
+
+def test_an_emergency_stays_while_the_patient_hesitates_and_ends_when_help_has_come(engine: TriageEngine) -> None:
+    history = [Turn("user", "我爸胸口压着疼，出冷汗"), Turn("assistant", "请马上拨打120。")]
+    assert engine.assess("他不想去医院，先在家吃点药行不行", history).level is Level.EMERGENCY
+    assert engine.assess("已经住院了，放了支架，饮食上要注意什么", history).level is Level.ROUTINE
+    assert engine.assess("心梗有哪些危险因素", history).level is Level.ROUTINE
+
+
+def test_a_passed_attack_still_counts_for_tia_but_not_for_a_cleared_chest_pain(engine: TriageEngine) -> None:
+    assert engine.assess("刚才右手没力话都说不清，十来分钟又好了").level is Level.EMERGENCY
+    assert engine.assess("上周胸痛去医院查了，心电图造影都正常，医生说没事").level is Level.ROUTINE
+
+
+def test_the_same_message_gives_the_same_result(engine: TriageEngine) -> None:
+    text = "爷爷突然说不出话，右手垂着，血压200/110"
+    assert engine.assess(text) == TriageEngine.load(embed=None).assess(text)
+
+
+@pytest.mark.parametrize("text", ["", " ", "？", "\ud800", "\x00", "a" * 5000, "疼" * 5000, "一" * 3000, "几十几百几"])
+def test_odd_input_never_raises(engine: TriageEngine, text: str) -> None:
+    assert engine.assess(text, [Turn("assistant", text), Turn("user", text)]).level in Level
+
+
+def test_the_paraphrase_detector_catches_what_no_rule_says() -> None:
+    engine = TriageEngine.load()
+    text = "老爷子忽然整个人不对头，筷子在手里乱晃，嘴里乌里哇啦的谁也听不清他要啥"
+    assert engine.assess(text).level is Level.EMERGENCY
+    assert engine.assess("心梗发生时身体里到底发生了什么，想了解一下").level is Level.ROUTINE
