@@ -6,14 +6,19 @@ Prints hit@1, hit@5 and MRR by department and half, the answerable questions tha
 unanswerable ones that rightly get none. The test half is for measuring only. Last line: one JSON object.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+# Run as a script, this folder comes first on the path, and retrieval.py here would hide the package.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from app.container import embedder_spec, make_reranker
 from app.settings import Settings

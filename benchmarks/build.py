@@ -8,6 +8,7 @@
 Run one at a time, each in a process of its own: peak memory is the process's.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import argparse
@@ -24,6 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# Run as a script, this folder comes first on the path, and retrieval.py here would hide the package.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from app.container import embedder_spec, make_reranker
 from app.settings import Settings
@@ -146,7 +150,7 @@ def pdf(pages: int) -> dict[str, Any]:
             f"make_pdf(Path(sys.argv[1]), [[f'第{{p}}页第{{n}}行，讲的是住院期间要注意的事情。' for n in range(38)] "
             f"for p in range({pages})])"
         )
-        subprocess.run([sys.executable, "-c", maker, str(path)], check=True)
+        subprocess.run([sys.executable, "-c", maker, str(path)], check=True, cwd=sys.path[0])
         before, started = peak_mb(), time.perf_counter()
         parsed = read_file(path, path.name)
         spent_s = time.perf_counter() - started

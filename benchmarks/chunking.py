@@ -5,11 +5,16 @@
 Only the development half: the sizes are chosen by it. Prints a Markdown table; FOLDER keeps the vectors.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
+
+# Run as a script, this folder comes first on the path, and retrieval.py here would hide the package.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from app.container import embedder_spec, make_reranker
 from app.settings import Settings
