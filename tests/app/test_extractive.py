@@ -72,10 +72,20 @@ def test_the_answer_to_the_same_question_comes_first_and_whole(entities_of: Enti
 
 
 def test_a_short_verdict_is_never_quoted_away_from_its_question(entities_of: EntitiesOf) -> None:
-    pair = passage("问：氯吡格雷伤肾吗？", "答：不会，一般不用调量。", section="常见问题")
-    use = passage("氯吡格雷一般每日75 mg，每日1次，空腹或随餐都可以。")
-    text = answer("氯吡格雷饭前吃还是饭后吃", use, pair, entities_of=entities_of)
-    assert "不会，一般不用调量" not in text
+    same = passage("问：氯吡格雷饭前吃还是饭后吃？", "答：氯吡格雷饭前饭后吃都行。", section="常见问题")
+    near = passage("问：氯吡格雷饭前吃伤胃吗？", "答：一般不会，饭前饭后吃差别很小。", section="常见问题")
+    text = answer("氯吡格雷饭前吃还是饭后吃，伤胃不", same, near, entities_of=entities_of)
+    assert "\n- 一般不会" not in text
+    alone = answer("氯吡格雷饭前吃还是饭后吃", same, near, entities_of=entities_of)
+    assert "一般不会" not in alone
+
+
+def test_the_same_point_from_two_places_is_made_once(entities_of: EntitiesOf) -> None:
+    own = passage("氯吡格雷空腹或随餐都可以吃。", "氯吡格雷要每天固定一个时间吃，不要自己停药。")
+    again = passage("氯吡格雷每天要固定一个时间吃，不能自己停药。", section="用法")
+    third = passage("氯吡格雷一天吃一次，每天固定一个时间吃，不要自己停药。", section="总的来说")
+    text = answer("氯吡格雷饭前吃还是饭后吃", own, again, third, entities_of=entities_of)
+    assert text.count("固定一个时间") == 1
 
 
 def test_sentences_on_another_drug_stay_out(entities_of: EntitiesOf) -> None:
@@ -96,6 +106,7 @@ def test_a_class_speaks_for_its_drugs_but_not_one_drug_for_another(entities_of: 
     assert "长期吃" in answer("立普妥血脂达标了能停吗", on_class, entities_of=entities_of)
     other = passage("瑞舒伐他汀血脂达标也不要自己停。", document="d3", title="瑞舒伐他汀用药指导")
     assert answer("立普妥血脂达标了能停吗", other, entities_of=entities_of) == NOT_COVERED
+    assert "不要自己停" in answer("他汀血脂达标了能停吗", other, entities_of=entities_of)
 
 
 def test_the_section_on_what_is_asked_wins_over_shared_words(entities_of: EntitiesOf) -> None:
@@ -105,10 +116,10 @@ def test_the_section_on_what_is_asked_wins_over_shared_words(entities_of: Entiti
 
 
 def test_both_halves_of_a_double_question_are_answered(entities_of: EntitiesOf) -> None:
-    use = passage("氯吡格雷一般每日75 mg，每日1次。", section="每天吃多少")
-    missed = passage("氯吡格雷漏服当天想起就补。", section="漏服了怎么办")
+    use = passage("氯吡格雷一天一般吃75 mg，吃1次。", "氯吡格雷一天最多吃1片，首次可吃300 mg。", section="一天吃多少")
+    missed = passage("漏服当天想起就补。", section="漏服怎么补")
     first = opening(answer("氯吡格雷一天吃多少，忘了怎么办", use, missed, entities_of=entities_of))
-    assert "75 mg" in first
+    assert "mg" in first
     assert "漏服当天想起就补" in first
 
 
