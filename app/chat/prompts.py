@@ -64,6 +64,11 @@ def system_prompt(department: str, audience: Audience) -> str:
     return f"{RULES}\n\n{role}\n\n{DEPARTMENTS.get(department, DEPARTMENTS['general'])}"
 
 
+def all_system_prompts() -> list[str]:
+    """Every fixed part that no answer may repeat."""
+    return [system_prompt(department, audience) for department in DEPARTMENTS for audience in Audience]
+
+
 def evidence_block(passages: Sequence[Passage]) -> str:
     """The numbered evidence; angle brackets are neutralised so that no passage can close the block."""
     blocks = []
