@@ -18,6 +18,7 @@ from typing import Any
 
 from app.admin import documents_repository as repository
 from app.admin.audit import AuditLog
+from app.admin.documents_flags import flags_of
 from app.admin.documents_repository import FileState, JobState, UploadStatus
 from app.db.session import Database
 from app.db.tables_knowledge import IngestFileRow, IngestJobRow, UploadRow
@@ -26,7 +27,7 @@ from app.identity import Clock, NewId, new_ulid, utc_now
 from app.observability import log
 from knowledge_base.document import Document, Source
 from knowledge_base.ingest import FileKind, IngestError, Limits, Problem, read_file
-from knowledge_base.ingest.instructions import Flag, flag_instructions
+from knowledge_base.ingest.instructions import Flag
 from knowledge_base.ingest.reader import About, file_hash, safe_name, to_document
 from knowledge_base.stored import to_json
 
@@ -76,7 +77,7 @@ class IngestService:
         folder: Path,
         *,
         limits: Limits | None = None,
-        flagging: Flagging = flag_instructions,
+        flagging: Flagging = flags_of,
         clock: Clock = utc_now,
         new_id: NewId = new_ulid,
     ) -> None:
