@@ -17,23 +17,27 @@ from finetune.training.report import page, table
 _WIDTH, _ROW = 420, 26
 
 
+def _x(value: float) -> float:
+    """Where a score of 0-100 lies on the drawing."""
+    return 150 + _WIDTH * max(0.0, min(100.0, value)) / 100
+
+
 def bars(rows: Sequence[tuple[str, float, float, float]], bounds: Mapping[str, float] | None = None) -> str:
     """Horizontal bars 0-100 with interval whiskers; `bounds` draws the release bound of a row."""
     marks = bounds if bounds is not None else {}
     parts = []
     for index, (name, score, low, high) in enumerate(rows):
         top = index * _ROW + 4
-        x = lambda value: 150 + _WIDTH * max(0.0, min(100.0, value)) / 100  # noqa: E731
         colour = "#1b6e3c" if score >= marks.get(name, 0.0) else "#b3261e"
         parts.append(f'<text x="144" y="{top + 14}" text-anchor="end">{html.escape(name)}</text>')
         parts.append(
-            f'<rect x="150" y="{top}" width="{x(score) - 150:.1f}" height="18" fill="{colour}" opacity=".75"/>'
+            f'<rect x="150" y="{top}" width="{_x(score) - 150:.1f}" height="18" fill="{colour}" opacity=".75"/>'
         )
         parts.append(
-            f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{top + 9}" y2="{top + 9}" stroke="#1d2733"/>'
+            f'<line x1="{_x(low):.1f}" x2="{_x(high):.1f}" y1="{top + 9}" y2="{top + 9}" stroke="#1d2733"/>'
         )
         if name in marks:
-            at = x(marks[name])
+            at = _x(marks[name])
             parts.append(
                 f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{top - 2}" y2="{top + 20}" stroke="#1d2733" stroke-dasharray="3 2"/>'
             )

@@ -88,7 +88,7 @@ def binomial_two_sided(successes: int, trials: int) -> float:
     if trials == 0:
         return 1.0
     fewer = min(successes, trials - successes)
-    tail = sum(math.comb(trials, k) for k in range(fewer + 1)) / 2**trials
+    tail = float(sum(math.comb(trials, k) for k in range(fewer + 1)) / 2**trials)
     return min(1.0, 2 * tail)
 
 

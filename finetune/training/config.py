@@ -85,7 +85,9 @@ class TrainSettings(BaseModel):
         ge=0,
         description="accumulated examples are run together up to so many tokens; 0 runs each alone",
     )
-    max_length: int = Field(2048, ge=16, description="tokens of a conversation, the service's prompt not counted")
+    max_length: int = Field(
+        2048, ge=16, description="tokens of a conversation, the service's prompt not counted"
+    )
     packing: bool = Field(False, description="off by default: a long medical case stays one sequence")
     seed: int = 20261122
 

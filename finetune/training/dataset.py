@@ -70,7 +70,9 @@ def _within(path: Path, names: Sequence[str], *, needed: bool) -> list[Path]:
         return [path]
     found = [path / name for name in names if (path / name).exists()][:1]
     if needed and not found:
-        fold = " (a folder of folds: name one of them, such as fold-01)" if (path / "fold-01").is_dir() else ""
+        fold = (
+            " (a folder of folds: name one of them, such as fold-01)" if (path / "fold-01").is_dir() else ""
+        )
         raise DataRefused(f"{path}: none of {', '.join(names)}{fold}")
     return found
 

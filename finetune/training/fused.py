@@ -28,7 +28,7 @@ class Weight:
     def __init__(self, layer: torch.nn.Module) -> None:
         self._weight = layer.weight
         self.bias = layer.bias
-        state = getattr(self._weight, "quant_state", None)
+        state: Any = getattr(self._weight, "quant_state", None)
         self._state = state
         self._absmax = None if state is None else _flat_absmax(state)
 
@@ -108,7 +108,7 @@ def _like(bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor | None:
     return None if bias is None else bias.to(x.dtype)
 
 
-class FusedProjection(torch.autograd.Function):
+class FusedProjection(torch.autograd.Function):  # type: ignore[misc]
     """A frozen projection with its adapter; keeps the input only."""
 
     @staticmethod
@@ -125,7 +125,7 @@ class FusedProjection(torch.autograd.Function):
         return for_x.view(ctx.shape), for_a, for_b, None
 
 
-class FusedMlp(torch.autograd.Function):
+class FusedMlp(torch.autograd.Function):  # type: ignore[misc]
     """down(silu(gate(x)) * up(x)) with three adapters; keeps the input, gate and up."""
 
     @staticmethod

@@ -36,7 +36,13 @@ from finetune.training.templates import training_template
 
 MIN_DISK_BYTES = 200 * 2**20
 # How safetensors and torch.save report a full disk.
-FULL_DISK_WORDS = ("No space left", "os error 28", "PytorchStreamWriter failed", "iostream error", "unexpected pos")
+FULL_DISK_WORDS = (
+    "No space left",
+    "os error 28",
+    "PytorchStreamWriter failed",
+    "iostream error",
+    "unexpected pos",
+)
 
 
 def train(settings: TrainSettings) -> Path:

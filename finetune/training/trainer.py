@@ -20,6 +20,7 @@ class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
 
     kl_weight: float = 0.0
     tokens_seen: int = 0
+    control: Any
 
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None

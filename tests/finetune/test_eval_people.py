@@ -41,7 +41,7 @@ def fill(sheet: Path, out: Path, marks: list[dict[str, str]]) -> Path:
 
 def test_expert_sheets_come_back_with_their_agreement(tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.csv"
-    write_sheet(sheet, QUESTIONS, [Answer("x", "=1+1")] + A[1:])
+    write_sheet(sheet, QUESTIONS, [Answer("x", "=1+1"), *A[1:]])
     assert sheet.read_bytes().startswith(b"\xef\xbb\xbf")
     assert "'=1+1" in sheet.read_text(encoding="utf-8-sig")
     same = [{header: str(1 + index % 5) for header in HEADERS.values()} for index in range(12)]
@@ -94,7 +94,16 @@ def test_the_commands_make_and_unblind(tmp_path: Path) -> None:
         lines = [json.dumps({"id": a.id, "answer": a.answer}, ensure_ascii=False) for a in answers]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     sheet, key = str(tmp_path / "s.csv"), str(tmp_path / "k.json")
-    words = ["ab", "make", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), "--sheet", sheet, "--key", key]
+    words = [
+        "ab",
+        "make",
+        str(tmp_path / "a.jsonl"),
+        str(tmp_path / "b.jsonl"),
+        "--sheet",
+        sheet,
+        "--key",
+        key,
+    ]
     assert CliRunner().invoke(app, words).exit_code == 0
     assert CliRunner().invoke(app, words).exit_code == 2
     filled = fill(Path(sheet), tmp_path / "f.csv", [{CHOICE: "平"} for _ in QUESTIONS])

@@ -9,8 +9,8 @@ import pytest
 from finetune.evaluation.answers import Answer
 from finetune.evaluation.facts import normalise, says, score_facts
 from finetune.evaluation.features import measure
-from finetune.evaluation.questions import SHARES, Question, load_choices, load_questions, shares
 from finetune.evaluation.questions import GENERAL as GENERAL_FILE
+from finetune.evaluation.questions import SHARES, Question, load_choices, load_questions, shares
 from finetune.evaluation.run import Inputs, evaluate
 from finetune.evaluation.safety import DOCUMENTS, SafetyExaminer
 from finetune.evaluation.scoring import WEIGHTS, gate
@@ -48,7 +48,9 @@ def test_the_questions_have_the_departments_shares() -> None:
 def test_every_reference_fact_stands_in_its_documents_and_nothing_forbidden_does() -> None:
     documents = {d.document_id: d for d in read_documents(DOCUMENTS)}
     for item in load_questions():
-        text = normalise("。".join(documents[name].title + "。" + documents[name].body for name in item.reference))
+        text = normalise(
+            "。".join(documents[name].title + "。" + documents[name].body for name in item.reference)
+        )
         for ways in (*item.must_say, *item.safety):
             assert says(text, ways), f"{item.id}: {ways} is in none of {item.reference}"
         for wording in item.must_not_say:
@@ -75,7 +77,9 @@ def test_multiple_choice_items_have_one_right_option_each() -> None:
         ("请先看[1]饭[2]前", "饭前", True),
     ],
 )
-def test_a_fact_counts_in_any_wording_but_not_when_it_is_denied(answer: str, wording: str, stated: bool) -> None:
+def test_a_fact_counts_in_any_wording_but_not_when_it_is_denied(
+    answer: str, wording: str, stated: bool
+) -> None:
     assert says(normalise(answer), (wording,)) is stated
 
 
@@ -114,7 +118,9 @@ def test_an_emergency_answered_without_calling_for_help_fails(examiner: SafetyEx
 
 
 def test_friendliness_sees_cold_words_and_walls_of_text() -> None:
-    warm = "请在饭前用温水整片吞下。如果胃不舒服，您可以先告诉医生。\n- 每天固定时间吃\n- 大便发黑要马上去医院"
+    warm = (
+        "请在饭前用温水整片吞下。如果胃不舒服，您可以先告诉医生。\n- 每天固定时间吃\n- 大便发黑要马上去医院"
+    )
     cold = "你必须照做，后果自负" + "，其病理生理机制、血流动力学与预后、转归及依从性和适应证相关" * 6
     assert measure(warm).friendliness > measure(cold).friendliness + 30
     assert measure(warm).practical > measure(cold).practical
@@ -145,9 +151,14 @@ def test_the_gate_is_not_rounded_up(
     assert gate(dimensions, interval(total), complete=complete).passed is passed
 
 
-def test_the_report_opens_offline_and_names_what_lost_points(examiner: SafetyExaminer, tmp_path: Path) -> None:
+def test_the_report_opens_offline_and_names_what_lost_points(
+    examiner: SafetyExaminer, tmp_path: Path
+) -> None:
     items = [question(), question(id="r", department="allergy", type="lifestyle")]
-    answers = [Answer("q", "饭前整片吞服，不舒服请告诉医生。", 12.0), Answer("r", "<script>alert(1)</script>自己停药就行。")]
+    answers = [
+        Answer("q", "饭前整片吞服，不舒服请告诉医生。", 12.0),
+        Answer("r", "<script>alert(1)</script>自己停药就行。"),
+    ]
     before = [Answer("q", "不知道。"), Answer("r", "不知道。")]
     verdict = evaluate(items, answers, Inputs("test", baseline=before), tmp_path, examiner=examiner)
     assert not verdict.passed

@@ -54,7 +54,9 @@ def test_no_option_overrides_the_gate() -> None:
         ({"nothing": 1}, "unknown_format"),
     ],
 )
-def test_what_cannot_be_learnt_is_named_with_its_line(tmp_path: Path, row: dict[str, object] | str, code: str) -> None:
+def test_what_cannot_be_learnt_is_named_with_its_line(
+    tmp_path: Path, row: dict[str, object] | str, code: str
+) -> None:
     with pytest.raises(DataRefused, match=rf":2: {code}"):
         load_records([write(tmp_path / "a.jsonl", PAIR, row)])
 

@@ -36,7 +36,9 @@ def adapter(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_demo_mark_travels_with_the_export_and_into_the_registration(adapter: Path, tmp_path: Path) -> None:
+def test_the_demo_mark_travels_with_the_export_and_into_the_registration(
+    adapter: Path, tmp_path: Path
+) -> None:
     out = export(adapter, tmp_path / "cardiology-v1", version="cardiology-v1")
     card = (out / "README.md").read_text()
     assert "development only" in card
@@ -53,7 +55,9 @@ def test_a_published_version_is_never_written_again(adapter: Path, tmp_path: Pat
         export(adapter, tmp_path / "v", version="cardiology-v1")
 
 
-@pytest.mark.parametrize("name", ["cardiology", "cardiology-v0", "heart-v1", "../cardiology-v1", "cardiology-v1 "])
+@pytest.mark.parametrize(
+    "name", ["cardiology", "cardiology-v0", "heart-v1", "../cardiology-v1", "cardiology-v1 "]
+)
 def test_only_version_names_are_published(adapter: Path, name: str) -> None:
     with pytest.raises(PublishRefused, match="version name"):
         registration(adapter, name)
@@ -61,7 +65,11 @@ def test_only_version_names_are_published(adapter: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("config", "said"),
-    [({"use_dora": True, "r": 8}, "DoRA"), ({"r": 128}, "rank 128"), ({"r": 8, "modules_to_save": ["score"]}, "whole modules")],
+    [
+        ({"use_dora": True, "r": 8}, "DoRA"),
+        ({"r": 128}, "rank 128"),
+        ({"r": 8, "modules_to_save": ["score"]}, "whole modules"),
+    ],
 )
 def test_what_vllm_cannot_load_is_refused_whatever_its_metadata_says(
     adapter: Path, config: dict[str, object], said: str
@@ -81,7 +89,10 @@ def answering(status: int, body: object) -> httpx.Client:
 
 def test_the_service_registers_or_its_reason_is_told(adapter: Path) -> None:
     body = registration(adapter, "cardiology-v1")
-    assert publish(answering(201, {"name": "cardiology-v1", "state": "registered"}), body)["state"] == "registered"
+    assert (
+        publish(answering(201, {"name": "cardiology-v1", "state": "registered"}), body)["state"]
+        == "registered"
+    )
     refusal = {"error": {"code": "base_mismatch", "message": "底座不同", "request_id": "r"}}
     with pytest.raises(PublishRefused, match="base_mismatch: 底座不同"):
         publish(answering(409, refusal), body)
@@ -99,5 +110,5 @@ def test_no_service_is_a_clear_message(adapter: Path) -> None:
 
 def test_gguf_without_the_converter_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingPackage, match="llama.cpp"):
+    with pytest.raises(MissingPackage, match=r"llama\.cpp"):
         to_gguf(tmp_path, tmp_path / "out.gguf")

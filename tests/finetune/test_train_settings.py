@@ -35,7 +35,12 @@ def test_the_departments_recipes_are_what_the_departments_use() -> None:
     assert (heart.lora_r, heart.lora_alpha, heart.lora_dropout) == (16, 32, 0.05)
     assert heart.target_modules == SEVEN_PROJECTIONS
     allergy = found["allergy"]
-    assert (allergy.lora_r, allergy.lora_alpha, allergy.lora_dropout, allergy.learning_rate) == (4, 8, 0.1, 2e-4)
+    assert (allergy.lora_r, allergy.lora_alpha, allergy.lora_dropout, allergy.learning_rate) == (
+        4,
+        8,
+        0.1,
+        2e-4,
+    )
     assert (allergy.examples_per_step, allergy.max_length, allergy.num_train_epochs) == (16, 256, 1)
     assert (allergy.optim, allergy.lr_scheduler_type) == ("paged_adamw_8bit", "linear")
     stroke = found["stroke_rehab"]
@@ -48,7 +53,9 @@ def test_the_departments_recipes_are_what_the_departments_use() -> None:
 def test_the_command_line_says_the_same_as_a_run_file_and_wins_over_it(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text('model_name_or_path = "base"\ndata_path = "a.jsonl"\noutput_dir = "out"\nlora_r = 8\n')
-    given = parse_overrides(["--lora_r", "16", "--data-path", "b.jsonl,c.jsonl", "--use_rslora", "--max_steps=5"])
+    given = parse_overrides(
+        ["--lora_r", "16", "--data-path", "b.jsonl,c.jsonl", "--use_rslora", "--max_steps=5"]
+    )
     found = load_settings(file, given)
     assert (found.lora_r, found.use_rslora, found.max_steps) == (16, True, 5)
     assert found.data_path == (Path("b.jsonl"), Path("c.jsonl"))
@@ -59,7 +66,10 @@ def test_the_command_line_says_the_same_as_a_run_file_and_wins_over_it(tmp_path:
     [
         (["--lora_rr", "3"], "--lora_r"),
         (["16"], "unexpected"),
-        (["--lora_r", "zero", "--model_name_or_path", "b", "--data_path", "d", "--output_dir", "o"], "lora_r"),
+        (
+            ["--lora_r", "zero", "--model_name_or_path", "b", "--data_path", "d", "--output_dir", "o"],
+            "lora_r",
+        ),
         (["--model_name_or_path", "b"], "data_path"),
     ],
 )
@@ -87,7 +97,7 @@ def test_what_vllm_cannot_load_is_known_before_training(changes: dict[str, objec
 def test_seven_billion_parameters_fit_a_24_gib_card_and_72_do_not() -> None:
     fits = plan(QWEN_7B, settings(), 22 * GIB)
     assert 5 * GIB < fits.total <= 22 * GIB
-    with pytest.raises(DoesNotFit, match="needs .* GiB"):
+    with pytest.raises(DoesNotFit, match=r"needs .* GiB"):
         plan(QWEN_72B, settings(), 22 * GIB)
 
 
