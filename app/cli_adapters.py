@@ -104,7 +104,9 @@ def list_adapters() -> None:
 
 @adapters_app.command("register")
 def register(
-    path: Annotated[Path, typer.Argument(help="folder with adapter_config.json and adapter_model.safetensors")],
+    path: Annotated[
+        Path, typer.Argument(help="folder with adapter_config.json and adapter_model.safetensors")
+    ],
     name: Annotated[str | None, typer.Option(help="<department>-v<N>; default: the next number")] = None,
     department: Annotated[str | None, typer.Option(help="needed without --name")] = None,
     note: Annotated[str | None, typer.Option(help="what is remembered about it")] = None,
@@ -137,7 +139,8 @@ def smoke_test(name: Name) -> None:
 
 @adapters_app.command("canary")
 def canary(
-    name: Name, percent: Annotated[int, typer.Option(min=0, max=100, help="of new conversations; 0 ends it")] = 10
+    name: Name,
+    percent: Annotated[int, typer.Option(min=0, max=100, help="of new conversations; 0 ends it")] = 10,
 ) -> None:
     """Gives an adapter a share of the new conversations."""
     told(run(lambda parts: parts.service.canary(None, name, percent)))

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 from app.adapters.assembly import AdapterParts, build_adapters
 from app.admin.audit import AuditLog
 from app.chat.evidence import EvidenceFinder
-from app.chat.prompts import all_system_prompts
 from app.chat.pipeline import Pipeline
+from app.chat.prompts import all_system_prompts
 from app.chat.stream import Runs
 from app.conversations.service import ConversationService
 from app.db.crypto import Vault
@@ -203,7 +203,9 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
         ),
     )
     triage = await asyncio.to_thread(TriageEngine.load, settings.rules_dir, alarm=count_rule_alarm)
-    reviewer = await asyncio.to_thread(SafetyReviewer.load, None, graph=graph, triage=triage, prompts=all_system_prompts())
+    reviewer = await asyncio.to_thread(
+        SafetyReviewer.load, None, graph=graph, triage=triage, prompts=all_system_prompts()
+    )
     conversations = ConversationService(database, vault, lease_s=settings.llm.deadline_s + 60)
     audit = AuditLog(database, vault)
     generator = make_generator(settings, graph)

@@ -43,7 +43,9 @@ WANTED_CHARS = (150, 450)
 SAME = 0.6
 MARK = re.compile(r"\[(\d+)\]")
 CARE = re.compile(r"120|急诊|就医|医院|就诊|门诊|看医生|联系医生|问.{0,4}医生|医生")
-DANGLING = re.compile(r"^(这|那|它|其|该|此|否则|但|因此|所以|另外|此外|上述|以上|前者|后者)(?!个月|几天|时|他|中)")
+DANGLING = re.compile(
+    r"^(这|那|它|其|该|此|否则|但|因此|所以|另外|此外|上述|以上|前者|后者)(?!个月|几天|时|他|中)"
+)
 FRAGMENT = re.compile(r"^(禁用|慎用)|[：:]$|[？?]$")
 
 Case = dict[str, Any]
@@ -156,7 +158,9 @@ async def evidence_for(parts: Container, cases: Sequence[Case], kept: Path | Non
     return known
 
 
-async def measure_answers(parts: Container, cases: Sequence[Case], kept: Path | None, show: bool) -> dict[str, Any]:
+async def measure_answers(
+    parts: Container, cases: Sequence[Case], kept: Path | None, show: bool
+) -> dict[str, Any]:
     found = await evidence_for(parts, cases, kept)
     entities_of = subjects_of(parts.graph)
     all_scores: list[Scores] = []
@@ -181,7 +185,9 @@ async def measure_answers(parts: Container, cases: Sequence[Case], kept: Path | 
         all_scores.append(result)
         if show:
             documents = [h.chunk.document_id for h in own.hits]
-            print(f"\n### {case['question']}  [{case['kind']}] {case['must']}\n{reviewed.text}\n--> {result} {documents}")
+            print(
+                f"\n### {case['question']}  [{case['kind']}] {case['must']}\n{reviewed.text}\n--> {result} {documents}"
+            )
             if reviewed.text.strip() != draft.strip():
                 print("    changed by review:", reviewed.verdict, "; draft was:", draft)
     return {
@@ -213,7 +219,11 @@ async def measure_dialogues(parts: Container, dialogues: Sequence[Case], show: b
         history = [Turn("assistant" if i % 2 else "user", text) for i, text in enumerate(case["turns"][:-1])]
         rewritten = rewrite(case["turns"][-1], history, lambda text: topics_in(parts.graph, text))
         found = await parts.pipeline.evidence.find(
-            rewritten.question, audience=Audience.PATIENT, department=None, carried=rewritten.carried, watch=Stopwatch()
+            rewritten.question,
+            audience=Audience.PATIENT,
+            department=None,
+            carried=rewritten.carried,
+            watch=Stopwatch(),
         )
         right = all(re.search(name, rewritten.question) for name in case["names"])
         wrong = any(re.search(name, rewritten.question) for name in case["not"])
@@ -221,13 +231,22 @@ async def measure_dialogues(parts: Container, dialogues: Sequence[Case], show: b
         hit = top in case["documents"] or (not case["documents"] and top == "-")
         named, clean, first = named + right, clean + (not wrong), first + hit
         if show and not (right and not wrong and hit):
-            print(f"\n### {case['turns']}\n--> {rewritten.question} | {top} wanted {case['documents']} {right=} {wrong=}")
+            print(
+                f"\n### {case['turns']}\n--> {rewritten.question} | {top} wanted {case['documents']} {right=} {wrong=}"
+            )
     count = max(1, len(dialogues))
-    return {"dialogues": len(dialogues), "names_it": named / count, "no_other": clean / count, "document_first": first / count}
+    return {
+        "dialogues": len(dialogues),
+        "names_it": named / count,
+        "no_other": clean / count,
+        "document_first": first / count,
+    }
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--set", choices=["dev", "measured"], default="dev")
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--match", default="", help="only questions containing this")

@@ -34,7 +34,9 @@ def read_questions(folder: Path, limit: int) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=5000)
     parser.add_argument("--sample", type=int, default=0, help="print this many firings to read")

@@ -93,7 +93,9 @@ def pack(gguf_file: Path, pairs: Path, folder: Path) -> None:
     for part in range(PARTS):
         chosen = {name: tensors[name] for name in names[part::PARTS]}
         np.savez(folder / f"part{part}.npz", **chosen)
-    print(f"{len(kept)} tokens kept, {len(rows['train'])} + {len(rows['held_out'])} pairs, {len(asked)} questions")
+    print(
+        f"{len(kept)} tokens kept, {len(rows['train'])} + {len(rows['held_out'])} pairs, {len(asked)} questions"
+    )
 
 
 def texts(pairs: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]], dict[str, str]]:
@@ -153,7 +155,9 @@ def load(folder: Path) -> Any:
         with np.load(folder / f"part{part}.npz") as found:
             for name in found.files:
                 kind = gguf.GGMLQuantizationType(kinds[name])
-                values = torch.from_numpy(np.array(gguf.quants.dequantize(found[name], kind), dtype=np.float32))
+                values = torch.from_numpy(
+                    np.array(gguf.quants.dequantize(found[name], kind), dtype=np.float32)
+                )
                 state[hf_name(name)] = values - 1 if name.endswith("norm.weight") else values
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert not unexpected, unexpected
@@ -177,7 +181,10 @@ def train(folder: Path, out: Path) -> None:
     if on_gpu:
         model = model.to(torch.bfloat16)
     rows = {
-        name: [Encoded(tuple(row), tuple([IGNORED] * (len(row) - n) + row[len(row) - n :])) for row, n in data[name]]
+        name: [
+            Encoded(tuple(row), tuple([IGNORED] * (len(row) - n) + row[len(row) - n :]))
+            for row, n in data[name]
+        ]
         for name in ("train", "held_out")
     }
     record: dict[str, Any] = {"before": nll(model, rows["held_out"])}
@@ -232,7 +239,10 @@ def nll(model: Any, rows: list[Any]) -> list[list[float]]:
     for row in rows:
         inputs = torch.tensor([row.input_ids], device=model.device)
         labels = torch.tensor([row.labels], device=model.device)[:, 1:]
-        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
+        with (
+            torch.no_grad(),
+            torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"),
+        ):
             logits = model(input_ids=inputs).logits[:, :-1][labels >= 0].float()
         loss = torch.nn.functional.cross_entropy(logits, labels[labels >= 0], reduction="sum")
         found.append([float(loss), float((labels >= 0).sum())])
@@ -252,7 +262,10 @@ def generate(model: Any, data: dict[str, Any], *, batch: int = 50, tokens: int =
         rows = [[data["pad"]] * (width - len(data["asked"][n])) + data["asked"][n] for n in chosen]
         mask = [[0] * (width - len(data["asked"][n])) + [1] * len(data["asked"][n]) for n in chosen]
         inputs = torch.tensor(rows, device=model.device)
-        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"):
+        with (
+            torch.no_grad(),
+            torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"),
+        ):
             made = model.generate(
                 input_ids=inputs,
                 attention_mask=torch.tensor(mask, device=model.device),
@@ -277,7 +290,9 @@ def score(folder: Path, out: Path) -> None:
     rows = {name: [total / count for total, count in record[name]] for name in ("before", "after")}
     for name, values in rows.items():
         found = bootstrap(values)
-        print(f"{name}: {mean(record[name]):.4f} a token; mean of pairs {found.score:.4f} [{found.low:.4f}, {found.high:.4f}]")
+        print(
+            f"{name}: {mean(record[name]):.4f} a token; mean of pairs {found.score:.4f} [{found.low:.4f}, {found.high:.4f}]"
+        )
     change = paired(rows["before"], rows["after"])
     print(f"change {change.difference:.4f} [{change.low:.4f}, {change.high:.4f}], p = {change.p_value:.4g}")
     words = json.loads((folder / "words.json").read_text())
@@ -286,7 +301,9 @@ def score(folder: Path, out: Path) -> None:
         lines = []
         for question, tokens in made.items():
             text = "".join(words[token] for token in tokens).split("\n问：")[0].strip()
-            lines.append(json.dumps({"id": question, "answer": text if text else "（没有回答）"}, ensure_ascii=False))
+            lines.append(
+                json.dumps({"id": question, "answer": text if text else "（没有回答）"}, ensure_ascii=False)
+            )
         (out / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from app.safety.types import Level
 from finetune.deidentify import DIRECT_TYPES, find_spans
-from finetune.judge import Judge
+from finetune.judge import Judge, Verdict
 from finetune.medical_text import (
     asks,
     gives_advice,
@@ -43,8 +43,9 @@ def medical_findings(record: Record, limits: DataSettings, judge: Judge | None) 
     yield from dialogue_shape(record, limits)
     yield from source(record)
     if judge is not None:
-        yield from unsafe(record, judge)
-        yield from safety_line(record, judge)
+        verdict = judge.verdict(record)
+        yield from unsafe(verdict)
+        yield from safety_line(record, verdict)
 
 
 def dialogue_shape(record: Record, limits: DataSettings) -> Iterator[Finding]:
@@ -66,23 +67,25 @@ def source(record: Record) -> Iterator[Finding]:
         yield Finding(Code.MISSING_SOURCE, "states medical facts without `source` or `reference`")
 
 
-def unsafe(record: Record, judge: Judge) -> Iterator[Finding]:
-    for finding in judge.findings(record):
+def unsafe(verdict: Verdict) -> Iterator[Finding]:
+    for finding in verdict.findings:
         quoted = finding.sentence.strip()[:_QUOTED_CHARS]
         yield Finding(finding.code, f"answer {finding.turn} would not pass the service's review: {quoted}")
 
 
-def safety_line(record: Record, judge: Judge) -> Iterator[Finding]:
+def safety_line(record: Record, verdict: Verdict) -> Iterator[Finding]:
     """Patients hear when to seek care; where triage sees urgency, they hear it urgently."""
     if record.audience == "clinician":
         return
     answers = "\n".join(record.answers)
-    urgency = judge.urgency(record)
+    urgency = verdict.urgency
     if urgency is Level.EMERGENCY and not sends_to_urgent_care(answers):
         text = "triage finds an emergency, and no answer sends to 120 or the emergency room"
         yield Finding(Code.MISSING_SAFETY_LINE, text)
     elif urgency is Level.URGENT and not sends_to_care_soon(answers):
-        yield Finding(Code.MISSING_SAFETY_LINE, "triage finds this urgent, and no answer sends to a doctor soon")
+        yield Finding(
+            Code.MISSING_SAFETY_LINE, "triage finds this urgent, and no answer sends to a doctor soon"
+        )
     elif is_about_complaint_or_medicine("\n".join(record.questions)) and not sends_to_care(answers):
         text = "about complaints or medicines, and no answer says when to turn to a doctor or pharmacist"
         yield Finding(Code.MISSING_SAFETY_LINE, text)

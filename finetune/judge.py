@@ -38,6 +38,14 @@ class Finding:
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The most urgent level of the questions, and what the review objects to in the answers."""
+
+    urgency: Level
+    findings: tuple[Finding, ...]
+
+
 class Judge:
     """Loads the rules once; not safe to share between threads while one is judging."""
 
@@ -48,25 +56,19 @@ class Judge:
         except (OSError, ValueError) as error:
             raise DataError("no_safety_rules", f"the safety rules cannot be loaded: {error}") from error
 
-    def urgency(self, record: Record) -> Level:
-        """The most urgent level that triage gives to any of the questions."""
-        levels = [result.level for result in self._triaged(record)]
-        return max(levels, key=RANK.__getitem__, default=Level.ROUTINE)
-
-    def findings(self, record: Record) -> list[Finding]:
-        """What the review objects to in any answer, for the audience that the record is written for."""
+    def verdict(self, record: Record) -> Verdict:
+        """Triage of every question and review of every answer, for the audience that the record is written for."""
         audience = Audience.CLINICIAN if record.audience == Audience.CLINICIAN else Audience.PATIENT
         found: list[Finding] = []
         history: list[Turn] = []
-        turn = 0
-        triaged = iter(self._triaged(record))
-        latest = TriageResult(Level.ROUTINE)
-        question = ""
+        highest, turn = Level.ROUTINE, 0
+        latest, question = TriageResult(Level.ROUTINE), ""
         for message in record.messages:
             if message.role == "system":
                 continue
             if message.role == "user":
-                latest, question = next(triaged), message.content
+                latest, question = self._triage.assess(message.content, tuple(history)), message.content
+                highest = max(highest, latest.level, key=RANK.__getitem__)
             else:
                 turn += 1
                 context = ReviewContext(
@@ -74,7 +76,7 @@ class Judge:
                 )
                 found += self._review(context, message.content, turn)
             history.append(Turn(message.role, message.content))
-        return found
+        return Verdict(highest, tuple(found))
 
     def _review(self, context: ReviewContext, answer: str, turn: int) -> list[Finding]:
         result = self._reviewer.review(context, answer)
@@ -83,16 +85,6 @@ class Judge:
             for violation in result.violations
             if violation.code not in _NEEDS_EVIDENCE
         ]
-
-    def _triaged(self, record: Record) -> list[TriageResult]:
-        results: list[TriageResult] = []
-        history: list[Turn] = []
-        for message in record.messages:
-            if message.role == "user":
-                results.append(self._triage.assess(message.content, tuple(history)))
-            if message.role != "system":
-                history.append(Turn(message.role, message.content))
-        return results
 
 
 @lru_cache(maxsize=1)

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 EntitiesOf = Callable[[str], frozenset[str]]
-"""Ids of what a text names ("drg:aspirin"); "in:cls:statin" marks a class that a named drug belongs to."""
+"""Ids of what a text names ("drg:aspirin"). "in:cls:statin" marks a class that a named drug belongs to, "as:拜阿司匹灵"
+the words the text uses."""
 
 DRUG_PREFIXES = ("drg:", "cls:")
+UNTOLD = 0.5
+"""Agreement of two questions that only want a yes or no: they may well ask for different things."""
 NARROWER = 0.25
 """Taken off when a sentence is about a drug and the question is not: true for those who take it only."""
 DRUG_KINDS = frozenset({"treat", "together", "stop", "switch", "missed", "meal"})
@@ -35,7 +38,9 @@ class Kind:
     anywhere: bool = False
 
 
-def _kind(name: str, asked: str, answered: str, section: str | None = None, *, anywhere: bool = False) -> Kind:
+def _kind(
+    name: str, asked: str, answered: str, section: str | None = None, *, anywhere: bool = False
+) -> Kind:
     """`anywhere` kinds are also recognised in the background of a question ("昨天忘了吃，今天补两片行吗")."""
     heading = None if section is None else re.compile(section)
     return Kind(name, re.compile(asked), re.compile(answered), heading, anywhere)
@@ -122,6 +127,11 @@ class Wanted:
         return frozenset(e for e in self.entities if e.startswith(DRUG_PREFIXES))
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The words that name what is asked about."""
+        return tuple(e.removeprefix("as:") for e in self.entities if e.startswith("as:"))
+
+    @property
     def reads_value(self) -> bool:
         return any(kind.name in ("reading", "amount") for kind in self.kinds)
 
@@ -131,7 +141,9 @@ class Wanted:
 
     @property
     def asks_for_drugs(self) -> bool:
-        return any(kind.name in DRUG_KINDS for kind in self.kinds) or any("药" in clause for clause in self.asking)
+        return any(kind.name in DRUG_KINDS for kind in self.kinds) or any(
+            "药" in clause for clause in self.asking
+        )
 
 
 def wanted(question: str, entities_of: EntitiesOf) -> Wanted:
@@ -157,7 +169,8 @@ def kinds_of(asking: Sequence[str], question: str) -> tuple[Kind, ...]:
     return tuple(
         kind
         for kind in KINDS
-        if any(kind.asked.search(clause) for clause in asking) or (kind.anywhere and kind.asked.search(question))
+        if any(kind.asked.search(clause) for clause in asking)
+        or (kind.anywhere and kind.asked.search(question))
     )
 
 
@@ -171,7 +184,7 @@ def kind_agreement(want: Wanted, question: str) -> float:
     """How far another question asks for the same kinds of answer, 0..1."""
     mine, theirs = {kind.name for kind in want.kinds} - {"yes_no"}, kind_names(question)
     if not mine and not theirs:
-        return 1.0
+        return UNTOLD
     return len(mine & theirs) / len(mine | theirs)
 
 

@@ -35,10 +35,10 @@ CONTEXT_WEIGHT = 0.5
 SINGLE_WEIGHT = 0.45
 TRIPLE_WEIGHT = 0.75
 TITLE_WEIGHT = 0.35
-"""Share of a word's weight when a title has it: the name of the subject says which document, not which sentence."""
+"""Share of a word's weight in titles and names: the name of the subject says which document, not which sentence."""
 NEAR, WORDS, KIND, UNDER = 0.4, 1.1, 0.5, 1.1
 PASSAGE, ABOUT, VALUE = 0.35, 0.4, 0.4
-ASIDE = 0.25
+ASIDE = 0.5
 """Taken off outside the main documents: they were found by a word in common more often than for the subject."""
 RANK_OFFSET, NEARLY_MAIN = 2, 0.7
 WRONG_PAIR = 0.35
@@ -65,9 +65,13 @@ class Scored:
 def score_sentences(request: GenerationRequest, entities_of: EntitiesOf) -> Scored:
     """Every usable sentence of the passages (those on when to seek care excepted), scored."""
     want = wanted(request.question, entities_of)
-    raw = [s for i, hit in enumerate(request.passages) if i not in request.care for s in read_sentences(hit, i)]
+    raw = [
+        s for i, hit in enumerate(request.passages) if i not in request.care for s in read_sentences(hit, i)
+    ]
     headings = [s.asks if s.asks else s.section for s in raw if s.place[1] <= 1]
-    words = QuestionWords(want, [*(s.text for s in raw), *headings], {hit.chunk.title for hit in request.passages})
+    words = QuestionWords(
+        want, [*(s.text for s in raw), *headings], {hit.chunk.title for hit in request.passages}
+    )
     given = numbers_of(request.question) if want.reads_value else ()
     near = sentence_nearness(request)
     titles = {i: entities_of(hit.chunk.title) for i, hit in enumerate(request.passages)}
@@ -76,7 +80,11 @@ def score_sentences(request: GenerationRequest, entities_of: EntitiesOf) -> Scor
     under = {}
     for index, hit in enumerate(request.passages):
         under[index] = under_fit(words, want, near, index, [s for s in raw if s.place[0] == index])
-        if under[index] and want.entities and entity_fit(want, entities_of(hit.chunk.text), titles[index]) < 0:
+        if (
+            under[index]
+            and want.entities
+            and entity_fit(want, entities_of(hit.chunk.text), titles[index]) < 0
+        ):
             under[index] = 0.0
     sentences = []
     sure = 0.0
@@ -90,7 +98,9 @@ def score_sentences(request: GenerationRequest, entities_of: EntitiesOf) -> Scor
         content += VALUE * max(value_fit(given, sentence.text), drug_fit(want, own))
         relevance = content + KIND * kind + UNDER * fit
         passage = request.passages[index].score / top if top > 0 else 1.0
-        aside = request.passages[index].chunk.document_id not in main and not related(want.entities, titles[index])
+        aside = request.passages[index].chunk.document_id not in main and not related(
+            want.entities, titles[index]
+        )
         sure = max(sure, (shared + kind + max(fit, 0.0)) / 3)
         sentences.append(
             replace(
@@ -154,12 +164,14 @@ class QuestionWords:
 
     def __init__(self, want: Wanted, texts: Iterable[str], titles: Iterable[str] = ()) -> None:
         rows = [terms(text) for text in texts]
-        self._titles = frozenset[str]().union(*(terms(title) for title in titles))
+        self._titles = frozenset[str]().union(*(terms(name) for name in (*titles, *want.names)))
         self._count = len(rows)
         self._seen = Counter(term for row in rows for term in row)
         asked = _said(want.asking)
         context = _said(want.context) - asked
-        self._own = {t: self._weight(t) for t in asked} | {t: CONTEXT_WEIGHT * self._weight(t) for t in context}
+        self._own = {t: self._weight(t) for t in asked} | {
+            t: CONTEXT_WEIGHT * self._weight(t) for t in context
+        }
         # A word no candidate has says nothing about which candidate is best.
         self._total = sum(weight for term, weight in self._own.items() if self._seen[term])
 
@@ -183,7 +195,9 @@ class QuestionWords:
 
 
 def _said(clauses: Iterable[str]) -> frozenset[str]:
-    return frozenset[str]().union(*(terms(text) for clause in clauses for text in (clause, written_words(clause))))
+    return frozenset[str]().union(
+        *(terms(text) for clause in clauses for text in (clause, written_words(clause)))
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -174,7 +174,9 @@ def _belongs(scored: Scored, sentence: Sentence, home: int, floor: float, conten
     return not sentence.asks or scored.pairs.get(sentence.place[0], 0.0) >= PAIR_RELATED
 
 
-def pick_care(request: GenerationRequest, direct: Sequence[Sentence], said: Sequence[Sentence]) -> list[Sentence]:
+def pick_care(
+    request: GenerationRequest, direct: Sequence[Sentence], said: Sequence[Sentence]
+) -> list[Sentence]:
     """When to seek care, from the document that answers; list items carry the instruction that leads them."""
     asked = bigrams(request.question)
     found: list[Sentence] = []
@@ -188,7 +190,13 @@ def pick_care(request: GenerationRequest, direct: Sequence[Sentence], said: Sequ
             if len(text) < 8 or text.endswith("？"):
                 continue
             is_item = raw.lstrip()[:1] in "-*0123456789"
-            urgent = 0.5 if "120" in (lead if is_item else "") + text else 0.2 if _CARE.search(lead + text) else 0.0
+            urgent = (
+                0.5
+                if "120" in (lead if is_item else "") + text
+                else 0.2
+                if _CARE.search(lead + text)
+                else 0.0
+            )
             score = urgent + overlap(asked, bigrams(text)) - 0.01 * position
             found.append(Sentence(text, index + 1, (index, position), score, lead=lead if is_item else ""))
     chosen: list[Sentence] = []

@@ -16,8 +16,10 @@ REMEMBERED = 4096
 
 
 def subjects_of(graph: MedicalGraph) -> EntitiesOf:
-    """A function from text to the ids of what it names; the classes of a drug and the
-    general names that a longer one ends in are marked "in:"."""
+    """A function from text to the ids of what it names, for use as `EntitiesOf`.
+
+    The classes of a drug and the general names that a longer one ends in are marked "in:", the words used "as:".
+    """
 
     general = lru_cache(maxsize=REMEMBERED)(partial(_general, graph))
 
@@ -26,8 +28,11 @@ def subjects_of(graph: MedicalGraph) -> EntitiesOf:
         mentions = [m for m in graph.mentions(text) if m.entity.type in SUBJECT_TYPES]
         own = {m.entity.id for m in mentions}
         above = {entity.id for one in own for entity, distance in graph.lineage(one) if distance > 0}
-        above |= {one for m in mentions if m.entity.type == "disease" for one in general(text[m.start : m.end])}
-        return frozenset(own | {f"in:{one}" for one in above})
+        above |= {
+            one for m in mentions if m.entity.type == "disease" for one in general(text[m.start : m.end])
+        }
+        names = {f"as:{text[m.start : m.end]}" for m in mentions}
+        return frozenset(own | names | {f"in:{one}" for one in above})
 
     return named
 

@@ -23,7 +23,7 @@ _MEMBERS = re.compile(r"哪些|哪几|哪类|什么样|适合|谁|表现|特点|
 _OWN_VERDICT = re.compile(r"禁用|慎用|不能|不要|不宜|要|应|可以|可能|属于|算|必须|立即|一般|适合|需|：")
 LEANS_BACK = re.compile(
     r"^(但|不过|然而|因此|所以|同时|此外|另外|这|它|其(?!他|实)|该|否则|如果仍|若仍|即使|尤其|特别|也|还|并且|而且|其中|上述|以上|随后|之后"
-    r"|再(?!灌|狭|通)|另|则|仍|反之|否|两者|两种|二者|后者|前者|那|此(?!起)|同样|例如|比如|多数人|其余|总之|必要时|不敏感|对它)"
+    r"|再(?!灌|狭|通)|另|则|仍|反之|否|两者|两种|二者|反过来|相反|这时|此时|后者|前者|那|此(?!起)|同样|例如|比如|多数人|其余|总之|必要时|不敏感|对它)"
 )
 BINDS_NEXT = re.compile(r"^(但|不过|然而|除非|否则|尤其|特别是|禁用|以下情况|有.{1,12}的人(不|慎|禁))")
 _BARE_VERDICT = re.compile(
@@ -76,7 +76,16 @@ def read_sentences(hit: Hit, index: int) -> list[Sentence]:
         for text in usable(raw):
             own = lead if item and lead else heading if item else ""
             out.append(
-                Sentence(text, index + 1, (index, position), lead=own, item=item, section=heading, asks=asks, opens=opens)
+                Sentence(
+                    text,
+                    index + 1,
+                    (index, position),
+                    lead=own,
+                    item=item,
+                    section=heading,
+                    asks=asks,
+                    opens=opens,
+                )
             )
             opens = False
     return out
@@ -99,7 +108,9 @@ def table_rows(table: str) -> list[str]:
     head, body = rows[0], rows[2:]
     out = []
     for row in body:
-        rest = [f"{name}{cell}" if len(head) > 2 else cell for name, cell in zip(head[1:], row[1:], strict=False)]
+        rest = [
+            f"{name}{cell}" if len(head) > 2 else cell for name, cell in zip(head[1:], row[1:], strict=False)
+        ]
         if rest and row[0]:
             out.append(f"{row[0]}：{'；'.join(rest)}。")
     return out

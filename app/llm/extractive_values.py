@@ -11,9 +11,13 @@ NEAR_LIMIT = 2.5
 """A limit says something on values up to this many times above or below it; farther ones are mostly another unit."""
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _RANGE = re.compile(_NUMBER + r"\s*%?\s*[～~—-]\s*" + _NUMBER)
-_ABOVE = re.compile(r"(?:达到|超过|高于|大于|≥|>)\s*" + _NUMBER + r"|" + _NUMBER + r"[^\d，。；]{0,10}(?:以上|及以上)")
+_ABOVE = re.compile(
+    r"(?:达到|超过|高于|大于|≥|>)\s*" + _NUMBER + r"|" + _NUMBER + r"[^\d，。；]{0,10}(?:以上|及以上)"
+)
 _BELOW = re.compile(r"(?:低于|小于|不到|<|≤)\s*" + _NUMBER + r"|" + _NUMBER + r"[^\d，。；]{0,10}以下")
-_COUNTED = re.compile(r"(?<![\d.])" + _NUMBER + r"(?![\d.]|\s*(?:天|周|个?月|年|岁|小时|分钟|片|粒|次|点|点钟|号|楼|支|针))")
+_COUNTED = re.compile(
+    r"(?<![\d.])" + _NUMBER + r"(?![\d.]|\s*(?:天|周|个?月|年|岁|小时|分钟|片|粒|次|点|点钟|号|楼|支|针))"
+)
 
 
 def numbers_of(question: str) -> tuple[float, ...]:

@@ -11,6 +11,8 @@ from typing import cast
 
 import jieba
 
+_DICTIONARY_COLUMNS = 3
+
 
 @lru_cache(maxsize=1)
 def _frequencies() -> dict[str, int]:
@@ -22,11 +24,13 @@ def _frequencies() -> dict[str, int]:
 @lru_cache(maxsize=1)
 def _tags() -> dict[str, str]:
     """jieba's part of speech by word: `nr…` personal names, `ns` places, `nt` institutions."""
-    jieba.setLogLevel(logging.WARNING)
-    from jieba import posseg
-
-    posseg.initialize()
-    return cast(dict[str, str], posseg.dt.word_tag_tab)
+    tags: dict[str, str] = {}
+    with jieba.get_dict_file() as file:
+        for line in file:
+            parts = line.decode("utf-8").split()
+            if len(parts) == _DICTIONARY_COLUMNS:
+                tags[parts[0]] = parts[2]
+    return tags
 
 
 def frequency(word: str) -> int:

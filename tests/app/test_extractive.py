@@ -37,7 +37,11 @@ def chunks_of_documents() -> dict[str, list[Chunk]]:
 
 
 def passage(
-    *sentences: str, section: str = "怎么吃", document: str = "d1", title: str = "氯吡格雷用药指导", score: float = 0.9
+    *sentences: str,
+    section: str = "怎么吃",
+    document: str = "d1",
+    title: str = "氯吡格雷用药指导",
+    score: float = 0.9,
 ) -> Hit:
     chunk = Chunk(
         f"{document}#{section}", document, title, section, "".join(sentences), "cardiology", "drug", "patient",
@@ -65,8 +69,15 @@ def opening(text: str) -> str:
 
 
 def test_the_answer_to_the_same_question_comes_first_and_whole(entities_of: EntitiesOf) -> None:
-    other = passage("问：波立维和泰嘉能换着吃吗？", "答：两种都是氯吡格雷，可以由医生换。", section="常见问题")
-    same = passage("问：吃氯吡格雷总有瘀青要停吗？", "答：少量瘀青一般不用停药。", "瘀青变大要去医院查血。", section="常见问题")
+    other = passage(
+        "问：波立维和泰嘉能换着吃吗？", "答：两种都是氯吡格雷，可以由医生换。", section="常见问题"
+    )
+    same = passage(
+        "问：吃氯吡格雷总有瘀青要停吗？",
+        "答：少量瘀青一般不用停药。",
+        "瘀青变大要去医院查血。",
+        section="常见问题",
+    )
     text = answer("吃波立维身上瘀青，要停药吗", other, same, entities_of=entities_of)
     assert opening(text) == "少量瘀青一般不用停药[2]。瘀青变大要去医院查血[2]。"
 
@@ -90,7 +101,9 @@ def test_the_same_point_from_two_places_is_made_once(entities_of: EntitiesOf) ->
 
 def test_sentences_on_another_drug_stay_out(entities_of: EntitiesOf) -> None:
     own = passage("氯吡格雷空腹或随餐都可以吃。", "氯吡格雷每天固定一个时间吃。")
-    foreign = passage("瑞舒伐他汀饭前饭后都可以吃，每天固定时间吃。", document="d2", title="瑞舒伐他汀用药指导")
+    foreign = passage(
+        "瑞舒伐他汀饭前饭后都可以吃，每天固定时间吃。", document="d2", title="瑞舒伐他汀用药指导"
+    )
     text = answer("氯吡格雷饭前还是饭后吃", foreign, own, entities_of=entities_of)
     assert opening(text).startswith("氯吡格雷空腹或随餐都可以吃[2]")
     assert "瑞舒伐他汀" not in text
@@ -112,11 +125,15 @@ def test_a_class_speaks_for_its_drugs_but_not_one_drug_for_another(entities_of: 
 def test_the_section_on_what_is_asked_wins_over_shared_words(entities_of: EntitiesOf) -> None:
     use = passage("氯吡格雷每天一次，怎么都不要一次吃两片。", section="怎么吃")
     missed = passage("当天想起来就补上。", "快到下一次就跳过，不要加倍。", section="漏服了怎么办")
-    assert opening(answer("氯吡格雷昨天忘了吃怎么办", use, missed, entities_of=entities_of)).startswith("当天想起来就补上[2]")
+    assert opening(answer("氯吡格雷昨天忘了吃怎么办", use, missed, entities_of=entities_of)).startswith(
+        "当天想起来就补上[2]"
+    )
 
 
 def test_both_halves_of_a_double_question_are_answered(entities_of: EntitiesOf) -> None:
-    use = passage("氯吡格雷一天一般吃75 mg，吃1次。", "氯吡格雷一天最多吃1片，首次可吃300 mg。", section="一天吃多少")
+    use = passage(
+        "氯吡格雷一天一般吃75 mg，吃1次。", "氯吡格雷一天最多吃1片，首次可吃300 mg。", section="一天吃多少"
+    )
     missed = passage("漏服当天想起就补。", section="漏服怎么补")
     first = opening(answer("氯吡格雷一天吃多少，忘了怎么办", use, missed, entities_of=entities_of))
     assert "mg" in first
@@ -133,11 +150,17 @@ def test_a_list_item_keeps_the_lead_that_gives_it_its_sense(entities_of: Entitie
     assert all("哪些人不能做：" in line for line in text.splitlines() if "的人" in line)
 
 
-def test_a_sentence_that_points_back_comes_with_the_one_it_points_to_or_not_at_all(entities_of: EntitiesOf) -> None:
-    whole = passage("氯吡格雷和奥美拉唑合用会减弱药效。", "因此需要护胃时请医生换用泮托拉唑。", section="和哪些药冲突")
+def test_a_sentence_that_points_back_comes_with_the_one_it_points_to_or_not_at_all(
+    entities_of: EntitiesOf,
+) -> None:
+    whole = passage(
+        "氯吡格雷和奥美拉唑合用会减弱药效。", "因此需要护胃时请医生换用泮托拉唑。", section="和哪些药冲突"
+    )
     text = answer("氯吡格雷需要护胃时换用泮托拉唑行吗", whole, entities_of=entities_of)
     assert text.index("会减弱药效") < text.index("因此需要护胃")
-    cut = passage("因此氯吡格雷需要护胃时请医生换用泮托拉唑。", "氯吡格雷护胃药请医生来选。", section="和哪些药冲突")
+    cut = passage(
+        "因此氯吡格雷需要护胃时请医生换用泮托拉唑。", "氯吡格雷护胃药请医生来选。", section="和哪些药冲突"
+    )
     assert "因此" not in answer("氯吡格雷需要护胃时换用泮托拉唑行吗", cut, entities_of=entities_of)
 
 
@@ -202,7 +225,9 @@ def test_every_labelled_fact_can_be_found_in_its_documents(name: str) -> None:
 
 def test_most_questions_get_their_fact_first_from_their_whole_document(entities_of: EntitiesOf) -> None:
     """Without retrieval and without vectors: the generator alone has to find the fact in a whole document."""
-    cases = [json.loads(line) for line in (DATA / "answers_dev.jsonl").read_text(encoding="utf-8").splitlines()]
+    cases = [
+        json.loads(line) for line in (DATA / "answers_dev.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     right = 0
     for case in cases:
         chunks = [c for c in chunks_of_documents()[case["documents"][0]] if "就医" not in c.section]

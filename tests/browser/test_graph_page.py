@@ -13,7 +13,15 @@ from app.db.migrate import migrate
 from tests.conftest import Service, make_settings, running
 
 pytestmark = pytest.mark.browser
-CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SIZES = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 375, "height": 740}}
 
 
@@ -53,13 +61,18 @@ async def test_search_click_and_provenance(served: Service, chromium: str, size:
         assert "波立维" in await page.inner_text("#aliases")
         assert int(await page.get_attribute("#chart", "data-nodes") or 0) > 3
         first = page.locator("#relations li").first
-        assert "《" in await first.locator(".source").inner_text() or "（" in await first.locator(".source").inner_text()
+        assert (
+            "《" in await first.locator(".source").inner_text()
+            or "（" in await first.locator(".source").inner_text()
+        )
         linked = await first.locator("a").inner_text()
         await first.locator("a").click()
         await expect(page.locator("#name")).to_have_text(linked)
         overflow = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert overflow <= 0
-        colours = await page.evaluate("new Set(anxinChart.getOption().series[0].data.map(d => d.category)).size")
+        colours = await page.evaluate(
+            "new Set(anxinChart.getOption().series[0].data.map(d => d.category)).size"
+        )
         assert colours > 1
         centre = await page.get_attribute("#chart", "data-centre")
         node = await page.evaluate(

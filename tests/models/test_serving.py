@@ -26,7 +26,7 @@ from tests.conftest import Service, free_port, make_settings, running
 from tests.llm.conftest import Collected, collect
 from tests.llm.conftest import request as short_request
 from tests.llm.stub_vllm import StubVllm
-from tests.models.serving_stack import BASE, CONTEXT, MAX_RANK, RealVllm, train, write_base
+from tests.models.serving_stack import BASE, CONTEXT, MAX_RANK, RealVllm, train, write_base, write_wide
 
 pytestmark = pytest.mark.models
 QUESTION = "冠心病患者可以运动吗？"
@@ -86,7 +86,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, small_index: Path) -> Iterat
             server.start()
         trained = "".join(sentences)
         print(train(base, messages, trained, home / "trained"))
-        train(base, messages[-1:], "宽。", home / "wide", rank=2 * MAX_RANK, steps=1)
+        write_wide(base, home / "wide", rank=2 * MAX_RANK)
         for server in servers:
             server.wait()
         yield Stack(base, *servers, home / "trained", home / "wide", trained, home / "adapters")
@@ -104,18 +104,18 @@ async def service(
         base_urls=[stack.one.url, stack.two.url],
         model=BASE,
         context_tokens=CONTEXT,
-        max_output_tokens=400,
+        max_output_tokens=64,
         temperature=0.0,
         adapter_root=stack.adapters,
         max_lora_rank=MAX_RANK,
         monitor_s=1.0,
-        first_token_s=30,
-        deadline_s=90,
+        first_token_s=120,
+        deadline_s=240,
     )
     settings = make_settings(tmp_path_factory.mktemp("var"), small_index, llm=llm)
     await asyncio.to_thread(migrate, settings.database_url)
     async with running(settings) as served:
-        served.http.timeout = 120
+        served.http.timeout = 300
         yield served
 
 

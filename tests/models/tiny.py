@@ -137,7 +137,11 @@ def write_bge(folder: Path, *, hidden: int = 64, seed: int = SEED) -> Path:
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     alphabet = sorted(set("".join(CORPUS)))
     trainer = trainers.UnigramTrainer(
-        vocab_size=400, special_tokens=specials, unk_token="<unk>", initial_alphabet=alphabet, show_progress=False
+        vocab_size=400,
+        special_tokens=specials,
+        unk_token="<unk>",
+        initial_alphabet=alphabet,
+        show_progress=False,
     )
     backend.train_from_iterator(list(CORPUS), trainer)
     backend.post_processor = processors.TemplateProcessing(

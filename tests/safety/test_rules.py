@@ -95,7 +95,10 @@ def test_unknown_names_are_refused(folder: Path, name: str, old: str, new: str) 
 
 def test_prototypes_without_vectors_are_refused(folder: Path) -> None:
     path = folder / "prototypes.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace("routine:\n", "routine:\n- 一句新写的话没有向量\n", 1), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("routine:\n", "routine:\n- 一句新写的话没有向量\n", 1),
+        encoding="utf-8",
+    )
     with pytest.raises(ValueError, match="anxin rules build"):
         TriageEngine.load(folder)
 

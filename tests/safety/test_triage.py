@@ -103,7 +103,9 @@ def test_a_bare_number_answers_the_question_asked(engine: TriageEngine) -> None:
     assert engine.assess("2.4", history).category == "hypoglycaemia"
 
 
-def test_an_emergency_stays_while_the_patient_hesitates_and_ends_when_help_has_come(engine: TriageEngine) -> None:
+def test_an_emergency_stays_while_the_patient_hesitates_and_ends_when_help_has_come(
+    engine: TriageEngine,
+) -> None:
     history = [Turn("user", "我爸胸口压着疼，出冷汗"), Turn("assistant", "请马上拨打120。")]
     assert engine.assess("他不想去医院，先在家吃点药行不行", history).level is Level.EMERGENCY
     assert engine.assess("已经住院了，放了支架，饮食上要注意什么", history).level is Level.ROUTINE
@@ -120,7 +122,9 @@ def test_the_same_message_gives_the_same_result(engine: TriageEngine) -> None:
     assert engine.assess(text) == TriageEngine.load(embed=None).assess(text)
 
 
-@pytest.mark.parametrize("text", ["", " ", "？", "\ud800", "\x00", "a" * 5000, "疼" * 5000, "一" * 3000, "几十几百几"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "？", "\ud800", "\x00", "a" * 5000, "疼" * 5000, "一" * 3000, "几十几百几"]
+)
 def test_odd_input_never_raises(engine: TriageEngine, text: str) -> None:
     assert engine.assess(text, [Turn("assistant", text), Turn("user", text)]).level in Level
 

@@ -100,7 +100,9 @@ def test_harmless_text_around_a_red_flag_never_removes_it(
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.data(), st.sampled_from(RED_FLAGS), st.booleans())
-def test_a_red_flag_makes_any_routine_message_an_emergency(data: st.DataObject, flag: str, first: bool) -> None:
+def test_a_red_flag_makes_any_routine_message_an_emergency(
+    data: st.DataObject, flag: str, first: bool
+) -> None:
     routine = data.draw(st.sampled_from(routine_messages()))
     text = f"{flag}。{routine}" if first else f"{routine}。{flag}"
     assert engine().assess(text).level is Level.EMERGENCY, text

@@ -7,8 +7,8 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection
 
-from app.db.session import make_engine
 from app.db import tables_adapters, tables_knowledge  # noqa: F401 (registers their tables)
+from app.db.session import make_engine
 from app.db.tables import Base
 from app.settings import load_settings
 
