@@ -8,27 +8,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from app.admin.documents_ingest import Incoming, JobView
 from app.admin.documents_repository import FileState, JobState, UploadStatus
-from app.admin.index_builds_assembly import KnowledgeAdmin, drafts_only, offline
-from app.container import embedder_spec
 from app.errors import AnxinError
-from app.settings import Settings, load_settings
-from knowledge_base.acceptance import Acceptance
-from knowledge_base.build import texts_of
-from knowledge_base.chunk import chunk_document
-from knowledge_base.document import DEPARTMENTS, Source, read_documents
-from knowledge_base.ingest.reader import About
-from knowledge_base.ingest.sniff import EXTENSIONS
-from knowledge_base.vectors import SHIPPED, VectorCache
-from retrieval.embedders import make_embedder
+from app.settings import load_settings
 from retrieval.errors import IndexLocked, RetrievalError
+
+if TYPE_CHECKING:
+    # Loaded by the commands that need them: `anxin --help` should not wait for Milvus.
+    from app.admin.documents_ingest import JobView
+    from app.admin.index_builds_assembly import KnowledgeAdmin
+    from knowledge_base.acceptance import Acceptance
 
 kb_app = typer.Typer(help="Uploaded documents: hand in, look, approve, delete.", no_args_is_help=True)
 index_app = typer.Typer(help="The index: build, accept, activate, roll back.", no_args_is_help=True)
@@ -60,11 +55,12 @@ def _fail(message: str) -> None:
     raise typer.Exit(1)
 
 
-def with_admin(work: Callable[[KnowledgeAdmin], Awaitable[T]], settings: Settings | None = None) -> T:
+def with_admin(work: Callable[[KnowledgeAdmin], Awaitable[T]]) -> T:
     """Runs `work` with the knowledge's services, without a server."""
+    from app.admin.index_builds_assembly import offline
 
     async def main() -> T:
-        async with offline(load_settings() if settings is None else settings) as admin:
+        async with offline(load_settings()) as admin:
             return await work(admin)
 
     return run(main())
@@ -73,12 +69,18 @@ def with_admin(work: Callable[[KnowledgeAdmin], Awaitable[T]], settings: Setting
 @kb_app.command("add")
 def kb_add(
     path: Annotated[Path, typer.Argument(exists=True, help="a file, or a folder with files")],
-    department: Annotated[str, typer.Option(help=", ".join(DEPARTMENTS))] = "general",
+    department: Annotated[str, typer.Option(help="cardiology, allergy, stroke_rehab or general")] = "general",
     audience: Annotated[str, typer.Option(help="patient or clinician")] = "patient",
     kind: Annotated[str, typer.Option(help="disease, drug, test, faq …")] = "faq",
     source: Annotated[str | None, typer.Option(help="where it can be read: title|publisher|year")] = None,
 ) -> None:
     """Reads files into drafts. Exit code 1 when nothing new came in. Works beside a running service."""
+    from app.admin.documents_ingest import Incoming
+    from app.admin.index_builds_assembly import drafts_only
+    from knowledge_base.document import DEPARTMENTS, Source
+    from knowledge_base.ingest.reader import About
+    from knowledge_base.ingest.sniff import EXTENSIONS
+
     if department not in DEPARTMENTS or audience not in ("patient", "clinician"):
         _fail(f"department is one of {', '.join(DEPARTMENTS)}; audience is patient or clinician")
     files = sorted(f for f in path.rglob("*") if f.suffix.lower() in EXTENSIONS) if path.is_dir() else [path]
@@ -100,6 +102,7 @@ def kb_add(
 @kb_app.command("resume")
 def kb_resume() -> None:
     """Goes on with jobs that were cut off."""
+    from app.admin.index_builds_assembly import drafts_only
 
     async def work() -> list[JobView]:
         async with drafts_only(load_settings()) as ingest:
@@ -114,6 +117,7 @@ def kb_status(
     job_id: Annotated[str | None, typer.Argument(help="a job; without it the newest ones")] = None,
 ) -> None:
     """How far ingestion jobs are."""
+    from app.admin.index_builds_assembly import drafts_only
 
     async def work() -> list[JobView]:
         async with drafts_only(load_settings()) as ingest:
@@ -127,7 +131,15 @@ def kb_status(
 def kb_list(status: Annotated[UploadStatus | None, typer.Option(help="draft, approved …")] = None) -> None:
     """Uploaded documents, newest first."""
     rows, _ = with_admin(lambda admin: admin.documents.page(status, None, 200))
-    table = Table("id", "document", "title", "status", "chars", "flags", "indexed in")
+    table = Table(
+        Column("id", no_wrap=True, overflow="fold"),
+        "document",
+        "title",
+        "status",
+        "chars",
+        "flags",
+        "indexed in",
+    )
     for row in rows:
         cells = (row.id, row.document_id, row.title, row.status, str(row.chars), str(len(row.flags)))
         table.add_row(*cells, row.indexed_in if row.indexed_in is not None else "")
@@ -182,7 +194,9 @@ def index_build(
 def index_list() -> None:
     """Builds, newest first."""
     rows, _ = with_admin(lambda admin: admin.builds.page(None, 50))
-    table = Table("id", "name", "state", "documents", "passages", "hit@5")
+    table = Table(
+        Column("id", no_wrap=True, overflow="fold"), "name", "state", "documents", "passages", "hit@5"
+    )
     for row in rows:
         hit = "" if row.result is None else f"{row.result['overall']['hit_at_5']:.3f}"
         table.add_row(row.id, row.name, row.state, str(row.documents), str(row.chunks), hit)
@@ -236,6 +250,13 @@ def index_accept(
 @index_app.command("export-vectors")
 def index_export_vectors() -> None:
     """Writes the vectors of the repository's documents to knowledge_base/vectors, for the next clone."""
+    from app.container import embedder_spec
+    from knowledge_base.build import texts_of
+    from knowledge_base.chunk import chunk_document
+    from knowledge_base.document import read_documents
+    from knowledge_base.vectors import SHIPPED, VectorCache
+    from retrieval.embedders import make_embedder
+
     settings = load_settings()
     embedder = make_embedder(embedder_spec(settings))
     cache = VectorCache(embedder, folder=settings.var_dir)
