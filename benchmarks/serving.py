@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -34,11 +35,13 @@ from app.llm.extractive import ExtractiveGenerator
 from app.llm.faults import ModelFault
 from app.llm.pool import ReplicaPool
 from app.llm.vllm import Limits, VllmGenerator
+from app.observability import configure_logging
 from app.safety.types import Audience, Level, TriageResult
 from retrieval.types import Chunk, Hit
 
 WORDS = "冠心病患者可以适度运动。服药期间注意出血。血压应定期复查。胸痛不缓解拨打急救电话。饮食清淡少盐。"
 STREAMS = (1, 16, 64)
+SEEDS = itertools.count(1000)  # no prompt is used twice: the second way would find it in vLLM's prefix cache
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ async def measure(
 
     async def one(n: int) -> Sample:
         async with gate:
-            return await call(100_000 * streams + n, models[n % len(models)])
+            return await call(next(SEEDS), models[n % len(models)])
 
     before, cpu, begun = await generated(url, http), cpu_seconds(pid), time.perf_counter()
     samples = await asyncio.gather(*(one(n) for n in range(total)))
@@ -298,6 +301,7 @@ def main() -> None:
             "--streams", type=lambda text: [int(n) for n in text.split(",")], default=list(STREAMS)
         )
     args = parser.parse_args()
+    configure_logging("ERROR", json_lines=False)
     try:
         asyncio.run(args.run(args))
     except ModelFault as fault:
