@@ -34,11 +34,11 @@ CONTEXT_WEIGHT = 0.5
 """Share of a word's weight when only the background of the question has it, not the clause that asks."""
 SINGLE_WEIGHT = 0.45
 TRIPLE_WEIGHT = 0.75
-TITLE_WEIGHT = 0.35
+TITLE_WEIGHT = 0.25
 """Share of a word's weight in titles and names: the name of the subject says which document, not which sentence."""
 NEAR, WORDS, KIND, UNDER = 0.4, 1.1, 0.5, 1.1
 PASSAGE, ABOUT, VALUE = 0.35, 0.4, 0.4
-ASIDE = 0.5
+ASIDE = 0.4
 """Taken off outside the main documents: they were found by a word in common more often than for the subject."""
 RANK_OFFSET, NEARLY_MAIN = 2, 0.7
 WRONG_PAIR = 0.35
@@ -136,7 +136,7 @@ def under_fit(
     asks = own[0].asks
     if asks:
         alike, kinds = words.alike(asks), kind_agreement(want, asks)
-        return 0.45 * alike + 0.25 * near.get((index, 0), 0.0) + 0.3 * kinds
+        return 0.45 * alike + 0.25 * near.get((index, 0), alike) + 0.3 * kinds
     return 0.6 * words.alike(own[0].section) + 0.4 * section_fit(want, own[0].section)
 
 

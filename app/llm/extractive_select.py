@@ -20,6 +20,7 @@ MAX_CARE_CHARS = 150
 SAME_IDEA = 0.55
 PAIR_ALIKE = 0.5
 PAIR_RELATED = 0.3
+PAIR_VERDICT = 0.4
 PAIR_BONUS = 0.45
 VERDICT_BONUS = 0.15
 POINT_RELATIVE = 0.5
@@ -55,10 +56,19 @@ def direct_answer(scored: Scored) -> list[Sentence]:
     """One to three sentences that answer at once: the best one with its context, then what is still unanswered."""
     ranked = sorted(scored.sentences, key=lambda s: direct_score(scored, s), reverse=True)
     for best in ranked:
+        if _answers_another(scored, best):
+            continue
         group = _whole_answer(scored, best) or with_context(best, scored.sentences)
         if group:
             return _within([*group, *_completing(scored, best, group)], MAX_DIRECT_CHARS)
     return []
+
+
+def _answers_another(scored: Scored, sentence: Sentence) -> bool:
+    """Whether it is a verdict on a question that was not asked ("不要自己停" when asked whether a drug helps)."""
+    if not sentence.asks or scored.pairs[sentence.place[0]] >= PAIR_VERDICT:
+        return False
+    return not stands_alone(sentence, named=False)
 
 
 def _whole_answer(scored: Scored, best: Sentence) -> list[Sentence]:

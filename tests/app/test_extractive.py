@@ -91,6 +91,13 @@ def test_a_short_verdict_is_never_quoted_away_from_its_question(entities_of: Ent
     assert "一般不会" not in alone
 
 
+def test_a_verdict_on_another_question_does_not_open_the_answer(entities_of: EntitiesOf) -> None:
+    other = passage("问：氯吡格雷漏服了怎么补？", "答：不要加倍，下次按时吃。", section="常见问题")
+    own = passage("氯吡格雷能减少支架里再长血栓。", section="作用")
+    text = answer("支架后吃氯吡格雷有用吗", other, own, entities_of=entities_of)
+    assert opening(text).startswith("氯吡格雷能减少支架里再长血栓")
+
+
 def test_the_same_point_from_two_places_is_made_once(entities_of: EntitiesOf) -> None:
     own = passage("氯吡格雷空腹或随餐都可以吃。", "氯吡格雷要每天固定一个时间吃，不要自己停药。")
     again = passage("氯吡格雷每天要固定一个时间吃，不能自己停药。", section="用法")
