@@ -194,7 +194,7 @@ class Homophones:
         found = [(end + 1 - len(key), end + 1, key) for end, key in self._automaton.iter(text.translate(self._sounds))]
         corrected = list(text)
         taken = [False] * len(text)
-        for start, end, _ in sorted((f for f in found if text[f[0] : f[1]] in self._exact)):
+        for start, end, _ in sorted(f for f in found if text[f[0] : f[1]] in self._exact):
             taken[start:end] = [True] * (end - start)
         for start, end, key in sorted(found, key=lambda f: f[0] - f[1]):
             window = text[start:end]

@@ -13,7 +13,15 @@ from pathlib import Path
 
 from app.safety.normalise import normalise
 from app.safety.notices import WAIT_NOT, notices_for
-from app.safety.triage_facts import BARE_NUMBER, Facts, Reading, asked_quantity, gather, read_question, read_text
+from app.safety.triage_facts import (
+    BARE_NUMBER,
+    Facts,
+    Reading,
+    asked_quantity,
+    gather,
+    read_question,
+    read_text,
+)
 from app.safety.triage_rulebook import RULES_FOLDER, Rulebook, RuleFileError, load_rulebook
 from app.safety.triage_rules import Fired, Rule, evaluate
 from app.safety.triage_semantic import Semantic, embed_query, may_fire
@@ -24,6 +32,8 @@ MAX_TURNS = 20
 MAX_QUESTIONS = 3
 QUESTIONS_PER_RULE = 2
 CACHED_READINGS = 1024
+# A harmless cause that the message itself names; the rules still judge, likeness alone does not.
+EXPLAINED = frozenset({"iron_or_food_black"})
 
 Alarm = Callable[[str], None]
 Embed = Callable[[str], Vector]
@@ -98,7 +108,7 @@ class TriageEngine:
     def _paraphrased(
         self, message: str, embedding: Vector | None, reading: Reading, facts: Facts, urgent: bool
     ) -> list[Fired]:
-        if self._semantic is None or not may_fire(reading):
+        if self._semantic is None or not may_fire(reading) or EXPLAINED & set(facts.current):
             return []
         if embedding is None:
             if self._embed is None:
@@ -110,7 +120,9 @@ class TriageEngine:
 
     def _read_answer(self, message: str, history: Sequence[Turn]) -> Reading:
         """The message, a bare number understood as the answer to the quantity last asked for."""
-        quantity = asked_quantity(history[-1].content) if history and history[-1].role == "assistant" else None
+        quantity = (
+            asked_quantity(history[-1].content) if history and history[-1].role == "assistant" else None
+        )
         if quantity is None or not BARE_NUMBER.match(normalise(message).text):
             return self._read(message)
         reading = self._read(quantity + message)
@@ -162,10 +174,16 @@ class TriageEngine:
             return False
         if any(name in newest for name in fired.evidence):
             return True
-        return not (reading.curious or reading.routine_topic) and fired.evidence <= facts.earlier and facts.recent
+        return (
+            not (reading.curious or reading.routine_topic)
+            and fired.evidence <= facts.earlier
+            and facts.recent
+        )
 
     def _result(self, facts: Facts, reading: Reading, fired: list[Fired]) -> TriageResult:
-        order = sorted(fired, key=lambda f: (-RANK[f.rule.level], -f.rule.weight, -len(f.evidence), f.rule.id))
+        order = sorted(
+            fired, key=lambda f: (-RANK[f.rule.level], -f.rule.weight, -len(f.evidence), f.rule.id)
+        )
         level = order[0].rule.level if order else Level.ROUTINE
         top = [f for f in order if f.rule.level is level]
         return TriageResult(
