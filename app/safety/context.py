@@ -65,7 +65,9 @@ class Context:
             if name.startswith("ctx."):
                 cover = strict if name in {"ctx.neg", "ctx.neg_short"} else plain
                 self._cues[name[4:]] = [s for s in spans if not cover.hides(*s)]
-        ago = [(m.start, m.end) for m in self.scan.measurements if m.name == "ago" and m.value >= TWO_WEEKS_MIN]
+        ago = [
+            (m.start, m.end) for m in self.scan.measurements if m.name == "ago" and m.value >= TWO_WEEKS_MIN
+        ]
         self._cues["past"] = sorted(self._cues.get("past", []) + ago)
 
     def cues(self, name: str, within: Span | None = None) -> list[Span]:
@@ -116,7 +118,9 @@ class Context:
 
     def present_evidence(self, span: Span) -> bool:
         """Whether a real sufferer, the present moment or a cry for help is named within `span`."""
-        return any(self.cues(name, span) for name in ("family", "now", "help", "intense")) or self._speaker(span)
+        return any(self.cues(name, span) for name in ("family", "now", "help", "intense")) or self._speaker(
+            span
+        )
 
     def _speaker(self, span: Span) -> bool:
         return any(True for _ in self._speaker_spans(span))
@@ -131,7 +135,11 @@ class Context:
             return True
         if self.cues("dream", sentence):
             return True
-        for cue in self.cues("fiction", sentence) + self.cues("hearsay", sentence) + self.cues("instruction", sentence):
+        for cue in (
+            self.cues("fiction", sentence)
+            + self.cues("hearsay", sentence)
+            + self.cues("instruction", sentence)
+        ):
             if cue[1] <= mention.start and not self._returns(cue[1], mention.start, sentence):
                 return True
         fiction = self.cues("fiction", sentence)
@@ -166,13 +174,26 @@ class Context:
             if cue[1] <= mention.start + 1 and not self._hypo_ends(cue[1], mention.start, sentence):
                 return True
         for cue in self.cues("risk", clause):
-            habitual = self.scan.text[max(0, cue[0] - 1) : cue[0]] in {"就", "总", "老", "都", "也", "还", "才", "常", "便"}
+            habitual = self.scan.text[max(0, cue[0] - 1) : cue[0]] in {
+                "就",
+                "总",
+                "老",
+                "都",
+                "也",
+                "还",
+                "才",
+                "常",
+                "便",
+            }
             if cue[0] <= mention.start and mention.start - cue[1] <= 20 and not habitual:
                 return True
         for cue in self.cues("fear", clause):
             if cue[1] <= mention.start and mention.start - cue[1] <= 4 and not self.cues("intense", clause):
                 return True
-        if re.match(r"[^，。！？；\n]{0,6}(?:的?(?:风险|概率|几率|可能性|危险吗))", self.scan.text[mention.end : mention.end + 12]):
+        if re.match(
+            r"[^，。！？；\n]{0,6}(?:的?(?:风险|概率|几率|可能性|危险吗))",
+            self.scan.text[mention.end : mention.end + 12],
+        ):
             return not self.cues("now", sentence)
         return self._asks_will(mention, clause)
 
@@ -203,7 +224,11 @@ class Context:
         for cue in self.cues("past", clause):
             if cue[1] <= last + 1 and not self._past_ends(cue[1], last):
                 return True
-            if cue[0] >= mention.end - 1 and cue[0] - mention.end <= 8 and not self.cues("now", (clause[0], cue[0])):
+            if (
+                cue[0] >= mention.end - 1
+                and cue[0] - mention.end <= 8
+                and not self.cues("now", (clause[0], cue[0]))
+            ):
                 return True
         earlier = [c for c in self.cues("past", sentence) if c[1] <= clause[0]]
         if earlier and self.cues("then", clause):
@@ -213,7 +238,13 @@ class Context:
     def _once(self, mention: Mention) -> bool:
         text = self.scan.text
         gaps = [text[a[1] : a[1] + 1] for a in mention.cores]
-        return "过" in gaps and text[mention.end : mention.end + 2] not in {"过敏", "过去", "过不", "过来", "过于"}
+        return "过" in gaps and text[mention.end : mention.end + 2] not in {
+            "过敏",
+            "过去",
+            "过不",
+            "过来",
+            "过于",
+        }
 
     def _past_ends(self, start: int, end: int) -> bool:
         between = (start, end)
@@ -267,4 +298,3 @@ def _split(text: str, stops: str, extra: set[int]) -> list[Span]:
 def _containing(spans: Sequence[Span], position: int) -> Span:
     at = bisect_right(spans, (position, 1 << 30)) - 1
     return spans[max(0, at)]
-

@@ -25,7 +25,9 @@ AFTER = re.compile(
     r"(?:没有|没|无|不存在|没得|未见|未出现|木有|从没有?|从未)(?:了|过|的|啊|呢|哦|呀|出现|发生|啦|吧|事)?"
     r"(?=[，。！？；\n]|$|但|就|只|可|不过|我|想)"
 )
-ALL_DENIED = re.compile(r"(?:的?(?:情况|症状)|等|啥的|什么的|之类的?|这些|以上)?(?:都|全|也|均|统统|一个都|一样都|倒是|从来)+(?:没有|没|无|不)(?:过|的|了)?")
+ALL_DENIED = re.compile(
+    r"(?:的?(?:情况|症状)|等|啥的|什么的|之类的?|这些|以上)?(?:都|全|也|均|统统|一个都|一样都|倒是|从来)+(?:没有|没|无|不)(?:过|的|了)?"
+)
 
 
 def asks_a_or_not(text: str, mention: Mention) -> bool:
@@ -41,7 +43,12 @@ def negated_inside(mention: Mention, neg: Sequence[Span], short: Sequence[Span])
 
 
 def negated_before(
-    mention: Mention, scan: Scan, sentence: Span, neg: Sequence[Span], short: Sequence[Span], breaks: Sequence[Span]
+    mention: Mention,
+    scan: Scan,
+    sentence: Span,
+    neg: Sequence[Span],
+    short: Sequence[Span],
+    breaks: Sequence[Span],
 ) -> bool:
     """A negation in front whose scope reaches the mention, over fillers and lists."""
     start = mention.start
@@ -86,7 +93,9 @@ def _widest(mentions: Sequence[Mention]) -> list[Mention]:
     return [
         m
         for m in mentions
-        if not any(o.start <= m.start and m.end <= o.end and o.end - o.start > m.end - m.start for o in mentions)
+        if not any(
+            o.start <= m.start and m.end <= o.end and o.end - o.start > m.end - m.start for o in mentions
+        )
     ]
 
 
@@ -96,7 +105,11 @@ def _bare_list(word: str, gap: str, mention: Mention, scan: Scan) -> bool:
         return False
     after = scan.text[mention.end : mention.end + 1]
     pieces = gap.split("，")
-    return all(1 < len(FILLER.sub("", p)) <= 6 for p in pieces[:-1]) and not pieces[-1] and after in {"，", "。", "、", "；", "等", ""}
+    return (
+        all(1 < len(FILLER.sub("", p)) <= 6 for p in pieces[:-1])
+        and not pieces[-1]
+        and after in {"，", "。", "、", "；", "等", ""}
+    )
 
 
 def _without(gap: str, offset: int, mentions: Sequence[Mention]) -> str:
@@ -125,6 +138,8 @@ def list_denied_after(scan: Scan, mention: Mention, clause: Span) -> bool:
     others = [m for m in scan.mentions if mention.end <= m.start and m.end <= clause[1]]
     rest = _without(tail, mention.end, others)
     match = ALL_DENIED.search(rest)
-    return match is not None and not re.sub(r"[、/和或者及以跟与还有，]", "", rest[: match.start()]) and bool(
-        re.match(r"[，。！？；\n]|$|但|就|只|可|不过|出现|发生", rest[match.end() :])
+    return (
+        match is not None
+        and not re.sub(r"[、/和或者及以跟与还有，]", "", rest[: match.start()])
+        and bool(re.match(r"[，。！？；\n]|$|但|就|只|可|不过|出现|发生", rest[match.end() :]))
     )

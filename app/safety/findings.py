@@ -216,7 +216,9 @@ class Lexicon:
         self._by_first: dict[str, list[tuple[Pattern, frozenset[str]]]] = defaultdict(list)
         for pattern in self._patterns:
             self._by_first[pattern.concepts[0]].append((pattern, frozenset(pattern.concepts)))
-        self._followers = [(f"={n}", tuple(expand(s.not_before))) for n, s in self.findings.items() if s.not_before]
+        self._followers = [
+            (f"={n}", tuple(expand(s.not_before))) for n, s in self.findings.items() if s.not_before
+        ]
         self._measured = [(n, limit) for n, spec in self.findings.items() for limit in spec.measures]
 
     def _mistyped(self, word: str, names: Iterable[str]) -> bool:
@@ -250,7 +252,13 @@ class Lexicon:
                 if m.name == limit.name and limit.min <= m.value < limit.max
             )
         mentions += self._implied(mentions)
-        return Scan(text, tokens, tuple(sorted(set(mentions), key=lambda m: (m.start, m.end, m.finding))), tuple(measurements), tuple(parts.ordered))
+        return Scan(
+            text,
+            tokens,
+            tuple(sorted(set(mentions), key=lambda m: (m.start, m.end, m.finding))),
+            tuple(measurements),
+            tuple(parts.ordered),
+        )
 
     def _implied(self, mentions: Sequence[Mention]) -> list[Mention]:
         return [
@@ -264,7 +272,12 @@ class Lexicon:
         masks: list[tuple[int, int]] = []
         for last, (length, names) in self._automaton.iter(text):
             start, end = last + 1 - length, last + 1
-            if length <= 6 and text[start].isascii() and text[start].isalpha() and _inside_latin_word(text, start, end):
+            if (
+                length <= 6
+                and text[start].isascii()
+                and text[start].isalpha()
+                and _inside_latin_word(text, start, end)
+            ):
                 continue
             found.append((start, end, names))
             if "mask" in names:

@@ -98,7 +98,9 @@ def summarise(outcomes: list[tuple[Labelled, TriageResult]], latencies_ms: list[
         "urgent_raised": _share(table[Level.URGENT, Level.EMERGENCY], totals[Level.URGENT]),
         "category_accuracy": _share(sum(categories), len(categories)),
         "latency_ms_p50": round(ordered[len(ordered) // 2], 2) if ordered else 0.0,
-        "latency_ms_p99": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))], 2) if ordered else 0.0,
+        "latency_ms_p99": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))], 2)
+        if ordered
+        else 0.0,
         "passed": recall >= MIN_EMERGENCY_RECALL
         and _share(alarms, totals[Level.ROUTINE]) <= MAX_ROUTINE_ALARMS,
     }

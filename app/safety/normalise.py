@@ -191,7 +191,10 @@ class Homophones:
         """`text` with misheard or mistyped words put right; the length never changes."""
         if not self._targets:
             return text
-        found = [(end + 1 - len(key), end + 1, key) for end, key in self._automaton.iter(text.translate(self._sounds))]
+        found = [
+            (end + 1 - len(key), end + 1, key)
+            for end, key in self._automaton.iter(text.translate(self._sounds))
+        ]
         corrected = list(text)
         taken = [False] * len(text)
         for start, end, _ in sorted(f for f in found if text[f[0] : f[1]] in self._exact):
@@ -214,7 +217,12 @@ class Homophones:
             return False
         return any(
             self._known.get(text[max(0, a) : b], 0) > 20
-            for a, b in ((start - 1, start + 1), (start - 2, start + 1), (end - 1, end + 1), (end - 1, end + 2))
+            for a, b in (
+                (start - 1, start + 1),
+                (start - 2, start + 1),
+                (end - 1, end + 1),
+                (end - 1, end + 2),
+            )
             if b - max(0, a) > 1 and b <= len(text)
         )
 

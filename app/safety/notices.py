@@ -1,19 +1,24 @@
 """The reviewed texts that a patient sees in an emergency, a crisis, or when care is needed today.
 
-Owns the form of these texts, the disclaimers by topic and the AI-generated label; the texts themselves are in
-`notices_texts.py`. All are versioned together: change a text, raise `NOTICES_VERSION`, have it reviewed again.
-Which notice applies is decided by the rules.
+Owns the form of these texts, the disclaimers by topic and the AI-generated label; the notices' wording, with the
+guideline each follows, is in `rules/notices.yaml`. Change a text, raise its version, have it reviewed again. Which notice
+applies is decided by the rules.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
+from typing import Literal
 
-from app.safety.notices_texts import EMERGENCY_NOTICES, URGENT_NOTICES, Template
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
 from app.safety.types import Level, Notice
 
-NOTICES_VERSION = "2026-11-22.1"
+NOTICES_FILE = Path(__file__).parent / "rules" / "notices.yaml"
 EMERGENCY_PHONE = "120"
 CRISIS_PHONE = "12356"
 CRISIS_CATEGORIES = frozenset({"self_harm"})
@@ -38,6 +43,39 @@ WAIT_NOT = "如果症状正在加重，或出现胸痛不缓解、喘不上气�
 
 # 《人工智能生成合成内容标识办法》（2025年9月1日起施行）: text at the start or end of generated text, and metadata.
 AI_LABEL = "本回答由人工智能生成"
+
+
+class Template(BaseModel):
+    """A notice: what may be going on, what to do until help comes, what not to do, and the guideline it follows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    title: str
+    lead: str
+    do: tuple[str, ...] = Field(min_length=1)
+    dont: tuple[str, ...] = ()
+    source: str = Field(min_length=4)
+
+
+class NoticesFile(BaseModel):
+    """`kind: notices`: the templates by category, reviewed and versioned as one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["notices"]
+    version: str
+    review_date: dt.date
+    emergency: dict[str, Template]
+    urgent: dict[str, Template]
+
+
+def read_notices(path: Path = NOTICES_FILE) -> NoticesFile:
+    """The notices in `path`. Raises OSError, yaml.YAMLError or pydantic.ValidationError."""
+    return NoticesFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+NOTICES = read_notices()
+NOTICES_VERSION = NOTICES.version
+EMERGENCY_NOTICES = NOTICES.emergency
+URGENT_NOTICES = NOTICES.urgent
 
 
 class Topic(StrEnum):
@@ -68,7 +106,12 @@ def disclaimer(topic: Topic) -> str:
 
 def ai_label_metadata(provider: str, content_id: str) -> dict[str, str]:
     """The implicit label for response metadata: that the content is generated, by whom, and its number."""
-    return {"label": "ai-generated", "producer": provider, "content_id": content_id, "version": NOTICES_VERSION}
+    return {
+        "label": "ai-generated",
+        "producer": provider,
+        "content_id": content_id,
+        "version": NOTICES_VERSION,
+    }
 
 
 def notice_for(category: str, level: Level) -> Notice | None:
@@ -82,7 +125,9 @@ def notice_for(category: str, level: Level) -> Notice | None:
         return Notice("crisis" if crisis else "emergency", template.title, _render(template), phone)
     template = URGENT_NOTICES[category]
     crisis = category in CRISIS_CATEGORIES
-    return Notice("crisis" if crisis else "urgent", template.title, _render(template), CRISIS_PHONE if crisis else None)
+    return Notice(
+        "crisis" if crisis else "urgent", template.title, _render(template), CRISIS_PHONE if crisis else None
+    )
 
 
 def notices_for(decisions: Iterable[tuple[str, Level]]) -> tuple[Notice, ...]:

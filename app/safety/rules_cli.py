@@ -51,8 +51,12 @@ def failed_examples(engine: TriageEngine) -> list[str]:
     """One line for each rule example that does not do what it says."""
     lines: list[str] = []
     for rule in engine.book.rules:
-        lines += [f"{rule.id} should fire: {t}" for t in rule.examples.positive if not _fires(engine, rule, t)]
-        lines += [f"{rule.id} should not fire: {t}" for t in rule.examples.negative if _fires(engine, rule, t)]
+        lines += [
+            f"{rule.id} should fire: {t}" for t in rule.examples.positive if not _fires(engine, rule, t)
+        ]
+        lines += [
+            f"{rule.id} should not fire: {t}" for t in rule.examples.negative if _fires(engine, rule, t)
+        ]
     return lines
 
 
@@ -86,7 +90,9 @@ def differences(old: Rulebook, new: Rulebook) -> list[str]:
     first, second = old.lexicon.findings, new.lexicon.findings
     lines += [f"+ finding {name}" for name in sorted(second.keys() - first.keys())]
     lines += [f"- finding {name}" for name in sorted(first.keys() - second.keys())]
-    lines += [f"~ finding {name}" for name in sorted(first.keys() & second.keys()) if first[name] != second[name]]
+    lines += [
+        f"~ finding {name}" for name in sorted(first.keys() & second.keys()) if first[name] != second[name]
+    ]
     return lines
 
 

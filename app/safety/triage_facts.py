@@ -22,7 +22,9 @@ YES = re.compile(
     r"^(?:嗯+|恩|啊|哦|对|是|有|都有|确实|没错|会|好像|就是|差不多|yes|yeah|系|应该|可能|想过|试过|经常|偶尔|每天|一直)"
     r"(?:的|啊|呀|呢|哦|对|嗯|有|是|了|一点|些|点|都|会|啦|，|。|、)*"
 )
-NO = re.compile(r"^(?:都|也|全|暂时|目前|现在|一样|一个)*(?:没有|没|不是|不|没得|木有|no|否|无)(?:的|啊|呀|呢|了|哦|都|没有|没)*(?=[，。！？；\n]|$|就|只|我|他|她|但|这|是)")
+NO = re.compile(
+    r"^(?:都|也|全|暂时|目前|现在|一样|一个)*(?:没有|没|不是|不|没得|木有|no|否|无)(?:的|啊|呀|呢|了|哦|都|没有|没)*(?=[，。！？；\n]|$|就|只|我|他|她|但|这|是)"
+)
 BARE_NUMBER = re.compile(
     r"^(?:[^，。！？；\n]{0,6}，)?(?:测了|量了|刚测|刚量|是|有|大概|大约|差不多|刚才|现在|显示|才|只有|，|的|了){0,5}"
     rf"{NUMBER}(?!(?:个|天|年|周|小时|分钟|片|岁|月))"
@@ -38,7 +40,9 @@ QUESTION = re.compile(r"[？?]|吗|有没有|是否|是不是|会不会|有无")
 ROUTINE_TOPIC = re.compile(
     r"平时|以后|日常|饮食|吃什么|能吃|可以吃|能喝|报销|挂号|多少钱|费用|几点|复查|康复|预防|锻炼|运动|谢谢|感谢|再见|换个问题|另外问|还想问|顺便"
 )
-OVER = re.compile(r"(?:已经|都)?(?:好了|没事了|缓解了|不疼了|不痛了|退烧了|醒了|到医院了|在医院|在急诊|住院了|送医院了|120(?:已经)?(?:来了|到了)|医生(?:看过|说)|检查(?:过|了|都)|恢复了|在抢救|救护车(?:已经)?(?:来了|到了))")
+OVER = re.compile(
+    r"(?:已经|都)?(?:好了|没事了|缓解了|不疼了|不痛了|退烧了|醒了|到医院了|在医院|在急诊|住院了|送医院了|120(?:已经)?(?:来了|到了)|医生(?:看过|说)|检查(?:过|了|都)|恢复了|在抢救|救护车(?:已经)?(?:来了|到了))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,6 @@ class Reading:
     excused: bool = False
     cautious: bool = False
     framed: bool = False
-
 
     def shifted(self, length: int) -> Reading:
         """The same reading with offsets into the text without its first `length` characters."""
@@ -113,7 +116,9 @@ def read_text(text: str, lexicon: Lexicon) -> Reading:
         frozenset(denied - set(present)),
         _by_sentence(context, present),
         frozenset(m.finding for m in scan.mentions),
-        curious=bool(context.cues("study", whole) or context.cues("know", whole) or context.cues("exam", whole)),
+        curious=bool(
+            context.cues("study", whole) or context.cues("know", whole) or context.cues("exam", whole)
+        ),
         evidence=context.present_evidence(whole),
         routine_topic=bool(ROUTINE_TOPIC.search(scan.text)),
         over=bool(OVER.search(scan.text)) and not context.cues("still", whole),
@@ -153,7 +158,9 @@ def read_question(text: str, lexicon: Lexicon) -> Reading:
     scan = lexicon.scan(source.text)
     said = frozenset(m.finding for m in scan.mentions)
     asks = bool(QUESTION.search(scan.text))
-    return Reading(source, {}, frozenset(), frozenset(), (), said, False, False, False, False, False, False, asks)
+    return Reading(
+        source, {}, frozenset(), frozenset(), (), said, False, False, False, False, False, False, asks
+    )
 
 
 def _asked(reading: Reading, lexicon: Lexicon) -> set[str]:
@@ -206,4 +213,3 @@ def _absorb(facts: Facts, reading: Reading, asked: Iterable[str], *, recent: boo
     facts.passed = (facts.passed | reading.passed) - present
     facts.current = present if recent else {n for n in present if lexicon.findings[n].background}
     facts.newest = reading
-

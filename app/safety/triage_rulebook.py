@@ -47,7 +47,7 @@ class Rulebook:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in `path`. Raises RuleFileError when it cannot be read or is no mapping."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RuleFileError(f"{path.name}: {error}") from error
     if not isinstance(content, dict):
@@ -69,7 +69,10 @@ def load_rulebook(folder: Path = RULES_FOLDER) -> Rulebook:
                 case "findings":
                     lexicons.append(LexiconFile.model_validate(content))
                 case "context":
-                    cues |= {f"ctx.{name}": words for name, words in ContextFile.model_validate(content).cues.items()}
+                    cues |= {
+                        f"ctx.{name}": words
+                        for name, words in ContextFile.model_validate(content).cues.items()
+                    }
                 case "triage":
                     file = RulesFile.model_validate(content)
                     rules.extend(file.rules)

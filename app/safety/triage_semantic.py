@@ -111,7 +111,9 @@ def _fit(file: PrototypeFile, known: dict[str, Vector]) -> Matrix:
     positives = _stack([s for group in file.emergency.values() for s in group], known)
     urgent, routine = _stack(file.urgent, known), _stack(file.routine, known)
     labels = np.concatenate([np.ones(len(positives)), np.zeros(len(urgent) + len(routine))])
-    weights = np.concatenate([np.ones(len(positives)), np.full(len(urgent), URGENT_WEIGHT), np.ones(len(routine))])
+    weights = np.concatenate(
+        [np.ones(len(positives)), np.full(len(urgent), URGENT_WEIGHT), np.ones(len(routine))]
+    )
     return fit_boundary(np.vstack([positives, urgent, routine]), labels, weights)
 
 
