@@ -20,6 +20,8 @@ UNTOLD = 0.5
 """Agreement of two questions that only want a yes or no: they may well ask for different things."""
 NARROWER = 0.25
 """Taken off when a sentence is about a drug and the question is not: true for those who take it only."""
+UNASKED = ("effects", "why", "act")
+"""What somebody who only tells a complaint wants to know: what it is and what to do."""
 DRUG_KINDS = frozenset({"treat", "together", "stop", "switch", "missed", "meal"})
 _DURATION = r"([\d一两三四五六七八九十半])+\s*(～\s*\d+\s*)?(个)?(多)?(分钟|小时|天|日|周|星期|月|年)|终身|终生|长期|一辈子|当天"
 _AMOUNT = r"\d+(\.\d+)?\s*(～\s*\d+(\.\d+)?)?\s*(mg|g|μg|ml|mmol|μmol|mmHg|ng|%|片|粒|次|克|毫克|毫升|℃|kg|步|分|个|倍|U|L)"
@@ -74,7 +76,7 @@ KINDS = (
         r"怎么看|多少|正常|范围|升高|偏高|偏低|意义|目标|结果|报告|分",
     ),
     _kind("why", r"为什么|为啥|怎么回事|咋回事|什么原因|怎么(得|引起)|怎么(了|啦)(?!.*办)|是.{0,6}原因", r"因为|由于|原因|引起|导致|所以|诱因|造成|容易", r"为什么|原因|怎么得|怎么回事|诱因"),
-    _kind("stop", r"停(了|掉|药|吗|不|几|$|下)|要停|能停|不吃了|断药|突然不", r"停|长期|减量|保留|继续", r"停"),
+    _kind("stop", r"停(了(吗|不|没|吧)|掉|药|吗|不|几)|(能|要|可以|该|突然|自己|先)停|不吃了|断药|突然不", r"停|长期|减量|保留|继续", r"停"),
     _kind(
         "together",
         r"一起(吃|用|喝|服)|一块|同时|合用|同服|冲突|(能|可以|还能).{0,4}(和|跟|与|同)|(吃了?着?|用着|喝了?).{1,8}(还能|能不能|可以)|隔(多久|几|多长)|混",
@@ -153,6 +155,8 @@ def wanted(question: str, entities_of: EntitiesOf) -> Wanted:
     asking = asking if asking else tuple(clauses)
     kinds = kinds_of(asking, question)
     special = tuple(kind for kind in kinds if kind.name != "yes_no")
+    if not kinds:
+        special = tuple(kind for kind in KINDS if kind.name in UNASKED)
     return Wanted(
         asking=asking,
         context=tuple(clause for clause in clauses if clause not in asking),

@@ -34,7 +34,7 @@ CONTEXT_WEIGHT = 0.5
 """Share of a word's weight when only the background of the question has it, not the clause that asks."""
 SINGLE_WEIGHT = 0.45
 TRIPLE_WEIGHT = 0.75
-TITLE_WEIGHT = 0.25
+NAME_WEIGHT, TITLE_WEIGHT = 0.15, 0.25
 """Share of a word's weight in titles and names: the name of the subject says which document, not which sentence."""
 NEAR, WORDS, KIND, UNDER = 0.4, 1.1, 0.5, 1.1
 PASSAGE, ABOUT, VALUE = 0.35, 0.4, 0.4
@@ -164,7 +164,8 @@ class QuestionWords:
 
     def __init__(self, want: Wanted, texts: Iterable[str], titles: Iterable[str] = ()) -> None:
         rows = [terms(text) for text in texts]
-        self._titles = frozenset[str]().union(*(terms(name) for name in (*titles, *want.names)))
+        self._titles = frozenset[str]().union(*(terms(title) for title in titles))
+        self._names = frozenset[str]().union(*(terms(name) for name in want.names))
         self._count = len(rows)
         self._seen = Counter(term for row in rows for term in row)
         asked = _said(want.asking)
@@ -191,7 +192,8 @@ class QuestionWords:
     def _weight(self, term: str) -> float:
         rare = math.log(1 + (self._count + 1) / (self._seen[term] + 0.5))
         length = SINGLE_WEIGHT if len(term) == 1 else TRIPLE_WEIGHT if len(term) == 3 else 1.0
-        return rare * length * (TITLE_WEIGHT if term in self._titles else 1.0)
+        named = NAME_WEIGHT if term in self._names else TITLE_WEIGHT if term in self._titles else 1.0
+        return rare * length * named
 
 
 def _said(clauses: Iterable[str]) -> frozenset[str]:
