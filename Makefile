@@ -15,9 +15,10 @@ $(VENV)/.base: requirements/base.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.base requirements/dev.txt
+$(VENV)/.dev: $(VENV)/.base requirements/dev.txt requirements/deploy.txt
 	@echo "installing the development tools (once) …"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/deploy.txt
 	@touch $@
 
 serve: $(VENV)/.base ## install, migrate, build the index when missing, then run on 127.0.0.1:8000

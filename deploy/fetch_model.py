@@ -32,7 +32,9 @@ def fetch(hub: str, model: str, revision: str | None, folder: Path) -> None:
 
         from_modelscope(model, revision=revision, local_dir=str(folder), allow_patterns=PATTERNS)
     else:
-        raise SystemExit(f"no model in {folder} and MODEL_HUB={hub!r}: use huggingface or modelscope, or fill the folder")
+        raise SystemExit(
+            f"no model in {folder} and MODEL_HUB={hub!r}: use huggingface or modelscope, or fill the folder"
+        )
 
 
 def main() -> int:

@@ -92,7 +92,9 @@ def test_a_short_verdict_is_never_quoted_away_from_its_question(entities_of: Ent
 
 
 def test_a_verdict_on_another_question_does_not_open_the_answer(entities_of: EntitiesOf) -> None:
-    other = passage("问：氯吡格雷漏服了怎么补？", "答：不能加倍，支架后有用的是下次按时吃。", section="常见问题")
+    other = passage(
+        "问：氯吡格雷漏服了怎么补？", "答：不能加倍，支架后有用的是下次按时吃。", section="常见问题"
+    )
     own = passage("防止血栓再长，靠的是每天按时吃。", section="作用", score=0.1)
     text = answer("支架后吃氯吡格雷有用吗", other, own, entities_of=entities_of)
     assert opening(text).startswith("防止血栓再长")
@@ -221,9 +223,13 @@ def test_the_clause_that_asks_decides_not_the_story_around_it(entities_of: Entit
     assert want.asking == ("请问阿司匹林一天吃多少毫克",)
 
 
-def test_a_complaint_without_a_question_is_answered_with_what_it_is_and_what_to_do(entities_of: EntitiesOf) -> None:
+def test_a_complaint_without_a_question_is_answered_with_what_it_is_and_what_to_do(
+    entities_of: EntitiesOf,
+) -> None:
     use = passage("单硝酸异山梨酯一般每日1次，早上吃，整片吞服。", title="单硝酸异山梨酯", section="怎么吃")
-    effect = passage("头痛是药物扩张血管引起的，多在几天内减轻。", title="单硝酸异山梨酯", section="常见的不良反应")
+    effect = passage(
+        "头痛是药物扩张血管引起的，多在几天内减轻。", title="单硝酸异山梨酯", section="常见的不良反应"
+    )
     text = answer("吃了单硝酸异山梨酯头疼得厉害", use, effect, entities_of=entities_of)
     assert opening(text).startswith("头痛是药物扩张血管引起的")
 

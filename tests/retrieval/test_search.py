@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from retrieval.errors import IndexMissing, RetrievalError
+from retrieval.errors import IndexMissing, IndexUnavailable
 from retrieval.rerank.embedded import EmbeddedReranker
 from retrieval.search import Searcher, SearchSettings
 from retrieval.store import MilvusStore
@@ -169,7 +169,7 @@ async def test_failing_store_is_told_and_does_not_rebind_for_ever(
 ) -> None:
     await searcher.search("荨麻疹")
     store.close()
-    with pytest.raises((RetrievalError, RuntimeError)):
+    with pytest.raises(IndexUnavailable):
         await searcher.search("荨麻疹")
 
 
