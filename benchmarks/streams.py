@@ -9,6 +9,7 @@ how many answers were lost or out of order. The stub runs in a process of its ow
 from __future__ import annotations
 
 import asyncio
+import itertools
 import multiprocessing
 import sys
 import time
@@ -43,7 +44,7 @@ async def read(generator: VllmGenerator, seed: int) -> tuple[str, list[float]]:
         if isinstance(part, Text):
             texts.append(part.text)
             times.append(time.perf_counter())
-    return "".join(texts), [b - a for a, b in zip(times, times[1:], strict=False)]
+    return "".join(texts), [b - a for a, b in itertools.pairwise(times)]
 
 
 async def run(url: str, streams: int, tokens: int, gap_s: float) -> None:
