@@ -5,7 +5,7 @@ Its embeddings are cut to the tokens that occur here (losses are over that vocab
 model and data fit in two small parcels and can be trained on a host without a registry. Three steps:
 
     python benchmarks/pretrained.py pack  GGUF PAIRS.jsonl FOLDER        # here: tokens, weights, prompts
-    python benchmarks/pretrained.py train FOLDER OUT                     # on the GPU host (or a patient CPU)
+    python benchmarks/pretrained.py train FOLDER OUT [PAIRS HELD_OUT]    # on the GPU host (or a patient CPU, on fewer)
     python benchmarks/pretrained.py score FOLDER OUT                     # here: losses with intervals, answers as text
     python -m finetune evaluate --answers OUT/after.jsonl --baseline OUT/before.jsonl --out OUT/report
 
@@ -166,7 +166,8 @@ def load(folder: Path) -> Any:
     return model
 
 
-def train(folder: Path, out: Path) -> None:
+def train(folder: Path, out: Path, pairs: str = "4000", held_out: str = "400") -> None:
+    """Every stage writes its result before the next begins."""
     import torch
 
     from finetune.training import sft
@@ -187,8 +188,11 @@ def train(folder: Path, out: Path) -> None:
         ]
         for name in ("train", "held_out")
     }
-    record: dict[str, Any] = {"before": nll(model, rows["held_out"])}
-    (out / "before.ids.json").write_text(json.dumps(generate(model, data)))
+    rows = {"train": rows["train"][: int(pairs)], "held_out": rows["held_out"][: int(held_out)]}
+    record: dict[str, Any] = {"pairs": len(rows["train"]), "before": nll(model, rows["held_out"])}
+    (out / "record.json").write_text(json.dumps(record))
+    if not (out / "before.ids.json").exists():
+        (out / "before.ids.json").write_text(json.dumps(generate(model, data)))
     settings = TrainSettings.model_validate(
         {
             "model_name_or_path": str(folder),
@@ -199,8 +203,8 @@ def train(folder: Path, out: Path) -> None:
             "lora_r": 32,
             "lora_alpha": 64,
             "learning_rate": 4e-4,
-            "num_train_epochs": 2,
-            "gradient_accumulation_steps": 32,
+            "num_train_epochs": 2 if len(rows["train"]) > 2000 else 1,
+            "gradient_accumulation_steps": 32 if len(rows["train"]) > 2000 else 8,
             "max_length": MAX_TOKENS,
             "optim": "adamw_torch",
         }
@@ -210,10 +214,11 @@ def train(folder: Path, out: Path) -> None:
     extra = {"save_strategy": "no", "logging_steps": 10, "disable_tqdm": True}
     trainer = sft.build(settings, model, tokenizer, rows["train"], (), planned, on_gpu=on_gpu, extra=extra)
     trainer.train()
+    trainer.save_model(str(out / "adapter"))
     record["after"] = nll(trainer.model, rows["held_out"])
     record["curve"] = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    (out / "after.ids.json").write_text(json.dumps(generate(trainer.model, data)))
     (out / "record.json").write_text(json.dumps(record))
+    (out / "after.ids.json").write_text(json.dumps(generate(trainer.model, data)))
     print(f"held-out loss {mean(record['before']):.4f} -> {mean(record['after']):.4f}")
 
 
@@ -308,8 +313,13 @@ def score(folder: Path, out: Path) -> None:
 
 
 def main() -> None:
-    step, *paths = sys.argv[1:]
-    {"pack": pack, "train": train, "score": score}[step](*(Path(path) for path in paths))
+    step, *given = sys.argv[1:]
+    if step == "pack":
+        pack(Path(given[0]), Path(given[1]), Path(given[2]))
+    elif step == "train":
+        train(Path(given[0]), Path(given[1]), *given[2:4])
+    else:
+        score(Path(given[0]), Path(given[1]))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import milvus, schema
-from retrieval.errors import IndexMissing, IndexRejected
+from retrieval.errors import IndexMissing, IndexRejected, IndexUnavailable
 from retrieval.tokens import Tokenizer, default_tokenizer
 from retrieval.types import Chunk, Embedding, Filter, Hit, Matrix, SparseVector
 
@@ -140,6 +140,8 @@ class MilvusStore:
         if sparse and has_lexical:
             asks[LEXICAL] = ("lexical", sparse, {})
         expression = filter_expression(filter)
+        if self._closed:
+            raise IndexUnavailable("the store is closed")
         routes = {
             route: self._pool.submit(self._search_one, name, *ask, limit, expression)
             for route, ask in asks.items()
