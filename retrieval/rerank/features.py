@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,23 +32,32 @@ FIELDS = ("heading", "entities")
 FEATURES = (*SEMANTIC, *LEXICAL, *FIELDS)
 _SHORT, _LONG = 40, 320
 """Characters between which length counts; beyond, texts differ by form rather than by how much they say."""
+_REMEMBERED = 8_192
+"""Headings, and passages, whose words or entities are kept."""
 
 
 class FeatureExtractor:
-    """Computes (n hits, n FEATURES). Thread-safe; keeps no state between questions."""
+    """Computes (n hits, n FEATURES). Thread-safe."""
 
     def __init__(
         self, tokenizer: Tokenizer, weights: WordWeights, mentions: MentionsOf | None = None
     ) -> None:
         self._tokenizer = tokenizer
         self._weights = weights
-        self._mentions = mentions
+        self._mentions: MentionsOf = (lambda text: ()) if mentions is None else mentions
+        # A passage comes back for many questions; its heading and entities never change. Questions are not kept.
+        self._words_of: Callable[[str], frozenset[str]] = lru_cache(_REMEMBERED)(
+            lambda text: frozenset(tokenizer.words(text))
+        )
+        self._mentions_of: Callable[[str], frozenset[str]] = lru_cache(_REMEMBERED)(
+            lambda text: frozenset(self._mentions(text))
+        )
 
     def matrix(self, query: str, query_vector: Matrix, hits: Sequence[Hit]) -> NDArray[np.float64]:
         """Raises ValueError when a hit comes without its stored parts."""
         parts = [_stored(hit) for hit in hits]
         question = _Question(query, self._tokenizer, self._weights)
-        asked = frozenset() if self._mentions is None else frozenset(self._mentions(query))
+        asked = frozenset(self._mentions(query))
         rows = [
             [
                 *question.compare(hit, part),
@@ -61,14 +71,13 @@ class FeatureExtractor:
 
     def _heading(self, question: _Question, chunk: Chunk) -> float:
         """Share of the question's weight that title, section and keywords name."""
-        named = set(self._tokenizer.words(f"{chunk.title}\n{chunk.section}\n{' '.join(chunk.keywords)}"))
-        return question.share(named)
+        return question.share(self._words_of(f"{chunk.title}\n{chunk.section}\n{' '.join(chunk.keywords)}"))
 
     def _entities(self, asked: frozenset[str], chunk: Chunk) -> float:
         """Share of the question's graph entities that the passage names; 0 without a graph."""
-        if self._mentions is None or not asked:
+        if not asked:
             return 0.0
-        return len(asked & set(self._mentions(chunk.embedded_text))) / len(asked)
+        return len(asked & self._mentions_of(chunk.embedded_text)) / len(asked)
 
 
 class _Question:
@@ -87,7 +96,7 @@ class _Question:
         self._pair_weights = {pair: weights.pair(pair) for pair in self.pairs}
         self._pairs_total = sum(self._pair_weights.values()) or 1.0
 
-    def share(self, words: set[str]) -> float:
+    def share(self, words: frozenset[str]) -> float:
         return sum(self.weights[w] for w in self.counts.keys() & words) / self._total
 
     def _heaviest(self, words: Iterable[str]) -> float:
