@@ -60,16 +60,16 @@ async def approved(session: AsyncSession) -> list[UploadRow]:
     return list((await session.execute(query)).scalars())
 
 
-async def approved_version(session: AsyncSession, document_id: str) -> UploadRow | None:
-    query = select(UploadRow).where(
-        UploadRow.document_id == document_id, UploadRow.status == UploadStatus.APPROVED
-    )
-    return (await session.execute(query)).scalar_one_or_none()
+async def approved_ids(session: AsyncSession) -> frozenset[str]:
+    query = select(UploadRow.id).where(UploadRow.status == UploadStatus.APPROVED)
+    return frozenset((await session.execute(query)).scalars())
 
 
-async def document_ids(session: AsyncSession) -> set[str]:
-    """Every document that was ever uploaded and decided on, also deleted ones."""
+async def document_ids(session: AsyncSession, decided_before: datetime) -> set[str]:
+    """Every document that was ever uploaded and decided on, also deleted ones; not those decided on since."""
     query = select(UploadRow.document_id).where(UploadRow.decided_at.is_not(None)).distinct()
+    fresh = select(UploadRow.document_id).where(UploadRow.decided_at > decided_before)
+    query = query.where(UploadRow.document_id.not_in(fresh))
     return set((await session.execute(query)).scalars())
 
 

@@ -7,9 +7,10 @@ files is `documents_ingest`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 from app.admin import documents_repository as repository
 from app.admin.audit import AuditLog
@@ -59,6 +60,7 @@ class DocumentService:
         self._repository_documents = repository_documents
         self._reload = reload
         self._clock = clock
+        self._shown: frozenset[str] = frozenset()
         self._background: set[asyncio.Task[bool]] = set()
 
     async def page(
@@ -163,29 +165,42 @@ class DocumentService:
 
     async def reload(self) -> None:
         """Shows readers what is approved now."""
+        async with self._database.begin() as session:
+            shown = await repository.approved_ids(session)
         await asyncio.to_thread(self._reload, await self.approved())
+        self._shown = shown
 
-    async def bring_up_to_date(self, name: str) -> int:
+    async def show_changes(self) -> None:
+        """Shows readers what another process approved or deleted."""
+        async with self._database.begin() as session:
+            current = await repository.approved_ids(session)
+        if current != self._shown:
+            await self.reload()
+
+    async def bring_up_to_date(self, name: str, *, settled_s: float = 0.0) -> int:
         """Carries every decision about uploads into a collection that may be older; returns how many changed.
+
+        Decisions younger than `settled_s` are left to the process that is at them.
 
         Raises:
             KnowledgeUnavailable: the store or the embedder does not answer.
         """
         async with self._database.begin() as session:
-            touched = await repository.document_ids(session)
+            settled = self._clock() - timedelta(seconds=settled_s)
+            touched = await repository.document_ids(session, settled)
         if not touched:
             return 0
         current = {document.document_id: document for document in await self.documents()}
         changed = await self._indexing.follow(name, {key: current.get(key) for key in sorted(touched)})
-        await self._mark(name)
+        await self._mark(name, touched)
         return changed
 
-    async def catch_up(self) -> None:
+    async def catch_up(self, *, settled_s: float = 0.0) -> None:
         """Finishes what was cut off: approved, but not in the served collection. Reports, never raises."""
         try:
             name = await self._indexing.served()
             if name is not None:
-                changed = await self.bring_up_to_date(name)
+                changed = await self.bring_up_to_date(name, settled_s=settled_s)
                 if changed:
                     log.info("uploads_indexed", index=name, documents=changed)
         except KnowledgeUnavailable as error:
@@ -230,10 +245,11 @@ class DocumentService:
             with suppress(KnowledgeUnavailable):
                 await self._indexing.serve(current[document_id])
 
-    async def _mark(self, name: str) -> None:
+    async def _mark(self, name: str, document_ids: Collection[str]) -> None:
         async with self._database.begin() as session:
             for row in await repository.approved(session):
-                row.indexed_in = name
+                if row.document_id in document_ids:
+                    row.indexed_in = name
 
 
 def document_of(row: UploadRow) -> Document | None:

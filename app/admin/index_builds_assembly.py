@@ -46,6 +46,8 @@ from retrieval.store import MilvusStore
 from retrieval.types import Embedder, Reranker
 
 FOLLOW_S = 30.0
+SETTLED_S = 900.0
+"""Longer than embedding the longest document takes: then the process that approved it is gone."""
 
 
 @dataclass(slots=True)
@@ -71,13 +73,17 @@ class KnowledgeAdmin:
         task.add_done_callback(self.running.discard)
         return task
 
-    async def follow(self) -> None:
-        """Goes on with what was cut off, now and every FOLLOW_S: jobs, and approvals the index does not have yet."""
+    async def follow(self, *, settled_s: float) -> None:
+        """Goes on with what was cut off, now and every FOLLOW_S: jobs, and approvals the index does not have yet.
+
+        Also shows what other processes approved. `settled_s`: see `DocumentService.bring_up_to_date`.
+        """
         while True:
             with suppress(AnxinError):
                 for job_id in await self.ingest.unfinished():
                     await self.ingest.run(job_id)
-                await self.documents.catch_up()
+                await self.documents.show_changes()
+                await self.documents.catch_up(settled_s=settled_s)
             await asyncio.sleep(FOLLOW_S)
 
     async def close(self) -> None:
@@ -188,7 +194,8 @@ async def administered(parts: Container) -> AsyncIterator[KnowledgeAdmin]:
         await admin.documents.reload()
     except AnxinError as error:
         log.error("uploads_not_loaded", error=error.code)
-    follower = asyncio.create_task(admin.follow(), name="knowledge-follower")
+    settled_s = 0.0 if is_lite(parts.settings.milvus_uri) else SETTLED_S
+    follower = asyncio.create_task(admin.follow(settled_s=settled_s), name="knowledge-follower")
     try:
         yield admin
     finally:
