@@ -25,7 +25,7 @@ MODEL = "extractive-2"
 PATIENT_EXTENT = Extent(points=4, chars=300)
 CLINICIAN_EXTENT = Extent(points=8, chars=600, closeness=0.15, points_if_unsure=8)
 """Clinicians ask for the whole picture, from suspicion to follow-up."""
-CARE_HEADING = "什么时候要就医："
+CARE_HEADINGS = {Audience.PATIENT: "什么时候要就医：", Audience.CLINICIAN: "急诊与转诊指征："}
 NOT_COVERED = "现有资料里没有专门讲到您问的这种药，请带着药盒或说明书问医生、药师。"
 """Said when no passage speaks of the asked drug: what holds for another drug may be wrong for this one."""
 
@@ -67,7 +67,7 @@ def compose(request: GenerationRequest, entities_of: EntitiesOf = no_entities) -
     if points:
         parts.append(professional_blocks(points) if clinician else point_list(points))
     if care:
-        parts.append(care_block(care))
+        parts.append(care_block(care, CARE_HEADINGS[request.audience]))
     return "\n\n".join(parts)
 
 
@@ -92,10 +92,10 @@ def point_list(points: Sequence[Sentence]) -> str:
     return "\n".join(lines)
 
 
-def care_block(care: Sequence[Sentence]) -> str:
+def care_block(care: Sequence[Sentence], heading: str) -> str:
     """The last part of an answer: items under the instruction that leads them in their document."""
     loose = [s for s in care if not s.lead]
-    lines = [CARE_HEADING, *(f"- {cited(s)}" for s in loose)] if loose else []
+    lines = [heading, *(f"- {cited(s)}" for s in loose)] if loose else []
     for lead in dict.fromkeys(s.lead for s in care if s.lead):
         lines += [lead, *(f"- {cited(s)}" for s in care if s.lead == lead)]
     return "\n".join(lines)

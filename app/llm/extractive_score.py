@@ -29,6 +29,7 @@ from app.llm.base import GenerationRequest
 from app.llm.extractive_text import Sentence, clean, read_sentences
 from app.llm.extractive_values import numbers_of, value_fit
 from app.llm.lay_words import written_words
+from app.safety.types import Audience
 
 CONTEXT_WEIGHT = 0.5
 """Share of a word's weight when only the background of the question has it, not the clause that asks."""
@@ -38,6 +39,8 @@ NAME_WEIGHT, TITLE_WEIGHT = 0.15, 0.25
 """Share of a word's weight in titles and names: the name of the subject says which document, not which sentence."""
 NEAR, WORDS, KIND, UNDER = 0.4, 1.1, 0.5, 1.1
 PASSAGE, ABOUT, VALUE = 0.35, 0.4, 0.4
+FOR_READER = 0.8
+"""Added for clinicians to what was written for them; patients are never given it, see `EvidenceFinder`."""
 ASIDE = 0.4
 """Taken off outside the main documents: they were found by a word in common more often than for the subject."""
 RANK_OFFSET, NEARLY_MAIN = 2, 0.7
@@ -77,6 +80,8 @@ def score_sentences(request: GenerationRequest, entities_of: EntitiesOf) -> Scor
     titles = {i: entities_of(hit.chunk.title) for i, hit in enumerate(request.passages)}
     top = max((hit.score for hit in request.passages), default=0.0)
     main = main_document(request)
+    for_clinicians = request.audience is Audience.CLINICIAN
+    readers = [FOR_READER if for_clinicians and h.chunk.audience == "clinician" else 0.0 for h in request.passages]
     under = {}
     for index, hit in enumerate(request.passages):
         under[index] = under_fit(words, want, near, index, [s for s in raw if s.place[0] == index])
@@ -108,7 +113,7 @@ def score_sentences(request: GenerationRequest, entities_of: EntitiesOf) -> Scor
                 about=about,
                 content=content,
                 relevance=relevance,
-                score=relevance + PASSAGE * passage + ABOUT * about - (ASIDE if aside else 0.0),
+                score=relevance + PASSAGE * passage + ABOUT * about - (ASIDE if aside else 0.0) + readers[index],
                 aside=aside,
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -215,6 +216,16 @@ def test_clinicians_get_the_professional_order(entities_of: EntitiesOf) -> None:
     headings = [line for line in text.splitlines() if line in ("依据：", "鉴别诊断：", "处理：", "随访：")]
     assert len(headings) >= 2
     assert headings == sorted(headings, key=["依据：", "鉴别诊断：", "处理：", "随访："].index)
+
+
+def test_clinicians_are_answered_from_what_was_written_for_them(entities_of: EntitiesOf) -> None:
+    lay = passage("急性胸痛要立即处理，先拨打120并坐下休息。", section="急性胸痛怎么处理", title="胸痛的急救", score=0.95)
+    own = passage("急性胸痛应立即完成心电图和肌钙蛋白。", section="处理", title="胸痛的急救", score=0.9)
+    professional = replace(own, chunk=replace(own.chunk, audience="clinician"))
+    ask = "急性胸痛先处理什么"
+    assert opening(answer(ask, lay, own, entities_of=entities_of)).startswith("急性胸痛要立即处理")
+    text = answer(ask, lay, professional, entities_of=entities_of, audience=Audience.CLINICIAN)
+    assert opening(text).startswith("急性胸痛应立即完成心电图")
 
 
 def test_the_clause_that_asks_decides_not_the_story_around_it(entities_of: EntitiesOf) -> None:
