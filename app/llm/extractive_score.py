@@ -81,7 +81,9 @@ def score_sentences(request: GenerationRequest, entities_of: EntitiesOf) -> Scor
     top = max((hit.score for hit in request.passages), default=0.0)
     main = main_document(request)
     for_clinicians = request.audience is Audience.CLINICIAN
-    readers = [FOR_READER if for_clinicians and h.chunk.audience == "clinician" else 0.0 for h in request.passages]
+    readers = [
+        FOR_READER if for_clinicians and h.chunk.audience == "clinician" else 0.0 for h in request.passages
+    ]
     under = {}
     for index, hit in enumerate(request.passages):
         under[index] = under_fit(words, want, near, index, [s for s in raw if s.place[0] == index])
@@ -113,7 +115,11 @@ def score_sentences(request: GenerationRequest, entities_of: EntitiesOf) -> Scor
                 about=about,
                 content=content,
                 relevance=relevance,
-                score=relevance + PASSAGE * passage + ABOUT * about - (ASIDE if aside else 0.0) + readers[index],
+                score=relevance
+                + PASSAGE * passage
+                + ABOUT * about
+                - (ASIDE if aside else 0.0)
+                + readers[index],
                 aside=aside,
             )
         )

@@ -219,7 +219,12 @@ def test_clinicians_get_the_professional_order(entities_of: EntitiesOf) -> None:
 
 
 def test_clinicians_are_answered_from_what_was_written_for_them(entities_of: EntitiesOf) -> None:
-    lay = passage("急性胸痛要立即处理，先拨打120并坐下休息。", section="急性胸痛怎么处理", title="胸痛的急救", score=0.95)
+    lay = passage(
+        "急性胸痛要立即处理，先拨打120并坐下休息。",
+        section="急性胸痛怎么处理",
+        title="胸痛的急救",
+        score=0.95,
+    )
     own = passage("急性胸痛应立即完成心电图和肌钙蛋白。", section="处理", title="胸痛的急救", score=0.9)
     professional = replace(own, chunk=replace(own.chunk, audience="clinician"))
     ask = "急性胸痛先处理什么"
