@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from knowledge_base.build import BuildStopped, IndexBuilder, activate, collection_name, prune
-from knowledge_base.document import Document, Section, Source
+from knowledge_base.build import BuildStopped, IndexBuilder, activate, collection_name, prune, texts_of
+from knowledge_base.chunk import chunk_document
+from knowledge_base.document import Document, Section, Source, read_documents
 from knowledge_base.vectors import VectorCache
 from retrieval.errors import RetrievalError
 from retrieval.rerank.embedded import EmbeddedReranker
@@ -199,3 +201,27 @@ def test_every_kind_of_field_survives_the_index(builder: IndexBuilder, store: Mi
     )
     assert (second.page, second.expires_on, second.keywords) == (7, "2030-01-01", ("甲", "乙"))
     assert builder.holds("kb_a", document)
+
+
+def test_the_shipped_vectors_belong_to_the_shipped_documents(embedder: Embedder) -> None:
+    """When this fails, documents changed: `anxin index export-vectors`. A few texts may wait for the next export."""
+    folder = Path(__file__).parents[2] / "knowledge_base" / "documents"
+    texts = texts_of([chunk for d in read_documents(folder) for chunk in chunk_document(d)])
+    missing = VectorCache(embedder).missing(texts)
+    assert len(missing) < len(texts) / 50, f"{len(missing)} of {len(texts)} have no vector"
+
+
+def test_shipped_vectors_lose_next_to_nothing(tmp_path: Path) -> None:
+    embedder = HashEmbedder()
+    cache = VectorCache(embedder, folder=tmp_path / "own", shipped=tmp_path)
+    texts = [section.text for document in library(20) for section in document.sections]
+    cache.fill(texts)
+    assert cache.export(tmp_path / "hash.npz", texts) == len(set(texts))
+    again = VectorCache(embedder, folder=None, shipped=tmp_path)
+    assert again.missing([*texts, "没有见过的文字"]) == ["没有见过的文字"]
+    assert np.allclose((again.dense(texts) * cache.dense(texts)).sum(axis=1), 1.0, atol=1e-3)
+
+
+def test_a_damaged_vector_file_is_as_good_as_none(tmp_path: Path) -> None:
+    (tmp_path / "hash.npz").write_bytes(b"not a zip")
+    assert VectorCache(HashEmbedder(), shipped=tmp_path).missing(["一"]) == ["一"]
