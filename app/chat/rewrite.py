@@ -27,6 +27,8 @@ LOOK_BACK_QUESTIONS = 8
 MAX_OWN_CONTENT = 3
 """Characters of its own (common words of asking excepted) up to which a question without a topic is a follow-up."""
 MAX_PHRASE_CHARS = 30
+MAX_REPLACED_CHARS = 60
+"""Longer questions are a story, not a pattern to be asked of something else."""
 
 TopicsOf = Callable[[str], Sequence[str]]
 
@@ -88,7 +90,7 @@ def _earlier_question_on(
     if new is None:
         return None
     for question in list(reversed(asked))[:LOOK_BACK_QUESTIONS]:
-        place = _surface(question, topics_of)
+        place = _surface(question, topics_of) if len(question) <= MAX_REPLACED_CHARS else None
         if place is not None:
             return question[: place[0]] + new + question[place[1] :]
     return None

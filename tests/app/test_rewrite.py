@@ -96,6 +96,11 @@ def test_the_earlier_question_is_asked_of_the_new_thing(topics_of: TopicsOf) -> 
     assert standalone("西替利嗪呢", "开瑞坦一天几片", topics_of=topics_of) == "西替利嗪一天几片"
 
 
+def test_a_long_story_is_not_repeated_for_the_new_thing(topics_of: TopicsOf) -> None:
+    story = "阿司匹林" + "，我和老伴商量了很久不知道该怎么办" * 60
+    assert len(standalone("那氯吡格雷呢", story, topics_of=topics_of)) < 100
+
+
 def test_two_things_stay_two_unless_one_of_them_is_meant(topics_of: TopicsOf) -> None:
     first = "替格瑞洛和氯吡格雷哪个好"
     assert rewrite("这两种药都要饭后吃吗", said(first), topics_of).carried == ("替格瑞洛", "氯吡格雷")
