@@ -27,6 +27,12 @@ TWO_WEEKS_MIN = 14 * 1440
 CLAUSE_STOPS = "，：" + STRONG_STOPS
 # Whole findings and named concepts: a 不 inside them (喘不上气) denies nothing.
 NAMED = re.compile(r"=|[a-z][a-z0-9_]*$")
+WRITTEN_CASE = re.compile(
+    r"(?:患者|患儿|病人|产妇|孕妇)?[，、]?(?:男性?|女性?|[男女]婴)[，、]?\d{1,3}(?:岁|个?月|天)|(?:患者|患儿)[，、]?\d{1,3}(?:岁|个?月)"
+)
+CASE_QUESTION = re.compile(
+    r"考虑|诊断|首选|首先|最可能|处理|检查|措施|哪种|哪个|哪项|什么疾病|护理|答案|分析|鉴别"
+)
 MODAL = re.compile(r"会|就|该|能|可以|要|怎么|如何|咋|是不是")
 QUESTION_END = re.compile(r"(?:吗|嘛|呢|(?<![什怎那这多])么)(?=[^，。！？；\n]{4})")
 
@@ -131,7 +137,7 @@ class Context:
 
     def _framed(self, mention: Mention) -> bool:
         sentence = self.sentence_of(mention.start)
-        if self.cues("exam", sentence) or self._case_before_exam(sentence):
+        if self.cues("exam", sentence) or self._case_before_exam(sentence) or self._written_case(sentence):
             return True
         if self.cues("dream", sentence):
             return True
@@ -149,6 +155,13 @@ class Context:
         if at and self.cues("fiction", self.sentences[at - 1]) and self.cues("fictional", sentence):
             return True
         return bool(self.cues("public", self.clause_of(mention.start)))
+
+    def _written_case(self, sentence: Span) -> bool:
+        """患者，女，45岁，突发 …: the language of case reports, which no patient uses of himself."""
+        text = self.scan.text[slice(*sentence)]
+        if "我" in text or self.cues("family", sentence):
+            return False
+        return bool(WRITTEN_CASE.search(text)) and bool(CASE_QUESTION.search(text))
 
     def _case_before_exam(self, sentence: Span) -> bool:
         """A case description (患者，男，62岁 …) or answer options beside a sentence with an examination cue."""

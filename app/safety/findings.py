@@ -43,6 +43,7 @@ class MeasureLimit(BaseModel):
 class FindingSpec(BaseModel):
     """One finding: its Chinese label, the question that asks for it, and how people say it.
 
+    `becomes` names a finding that this one stands for unless the message also has the finding `unless`.
     `not_before` names words that, following directly, make it something else (没有呼吸 before 困难).
     `accept` lists statuses of `context.Status` that count as present beside PRESENT itself; `background` marks what
     stays true throughout a conversation (age, drugs, history) and is no complaint by itself.
@@ -55,6 +56,8 @@ class FindingSpec(BaseModel):
     patterns: tuple[str, ...] = ()
     measures: tuple[MeasureLimit, ...] = ()
     implies: tuple[str, ...] = ()
+    becomes: str | None = None
+    unless: str | None = None
     not_before: str = ""
     negatable: bool = True
     background: bool = False
@@ -199,7 +202,8 @@ class Lexicon:
             if unknown:
                 raise ValueError(f"finding {pattern.finding} uses unknown concepts {unknown}")
         for name, spec in self.findings.items():
-            unknown = [i for i in spec.implies if i not in self.findings]
+            named = [*spec.implies, *(n for n in (spec.becomes, spec.unless) if n is not None)]
+            unknown = [i for i in named if i not in self.findings]
             if unknown:
                 raise ValueError(f"finding {name} implies unknown {unknown}")
 

@@ -68,6 +68,7 @@ YEARS = re.compile(rf"{N}(?:多|来)?(?:周)?岁(半)?")
 MONTHS_OLD = re.compile(
     rf"{N}个?(半)?(?:多)?月(?:龄|大|的?(?:小)?{CHILD}|(?:了|啦)?，?(?:发烧|发热|烧))|{CHILD}[^，。]{{0,4}}?(?:才|刚|现在|快)?{N}个?(半)?(?:多)?月(?:龄)?(?!前|后|没|不|都|一|来|以来|内)"
 )
+PREGNANT_BEFORE = re.compile(r"(?:怀孕|怀了|孕|胎)[^，。]{0,3}$")
 DAYS_OLD = re.compile(
     rf"(?:出生|生下来|生后|生出来)[^，。]{{0,3}}{N}(?:多|来)?(天|周|个?半?月)|{N}(?:多|来)?(天|周)(?:大)?的?(?:小)?{CHILD}|{CHILD}[^，。]{{0,3}}?(?:才|刚){N}(天|周)"
 )
@@ -167,10 +168,14 @@ def _age(text: str) -> Iterator[Measurement]:
                 "age_months", value * 12 + (6 if match.group(2) else 0), match.start(), match.end()
             )
     for match in MONTHS_OLD.finditer(text):
+        if PREGNANT_BEFORE.search(text[max(0, match.start() - 6) : match.start()]):
+            continue
         value = to_float(match.group(1) or match.group(3) or "")
         if value is not None and value <= 36:
             yield Measurement(
-                "age_months", value + (0.5 if match.group(2) or match.group(4) else 0), *match.span()
+                "age_months",
+                value + (0.5 if match.group(2) or match.group(4) or "多" in match.group(0) else 0),
+                *match.span(),
             )
     for match in DAYS_OLD.finditer(text):
         groups = [g for g in match.groups() if g]

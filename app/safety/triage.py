@@ -155,9 +155,12 @@ class TriageEngine:
         if len(reading.sentences) < 2 or facts.all.isdisjoint(book.vetoes):
             return []
         background = {n for n in facts.all if book.lexicon.findings[n].background} - book.vetoes
+        vetoed = [r for r in book.rules if r.id not in known and not r.when.vetoes.isdisjoint(facts.all)]
         out: list[Fired] = []
         for sentence in reading.sentences:
-            for fired in evaluate(book.rules, sentence | background, reading.passed):
+            told = sentence - background
+            near = [r for r in vetoed if not r.when.evidence.isdisjoint(told)]
+            for fired in evaluate(near, sentence | background, reading.passed):
                 if fired.rule.id not in known:
                     known.add(fired.rule.id)
                     out.append(fired)

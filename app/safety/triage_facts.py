@@ -108,6 +108,10 @@ def read_text(text: str, lexicon: Lexicon) -> Reading:
             denied.add(mention.finding)
         else:
             unreal = True
+    for name in list(present):
+        spec = lexicon.findings[name]
+        if spec.becomes is not None and spec.unless not in present:
+            present.setdefault(spec.becomes, []).extend(present[name])
     whole = (0, len(scan.text))
     return Reading(
         source,

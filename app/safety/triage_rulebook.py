@@ -89,7 +89,7 @@ def load_rulebook(folder: Path = RULES_FOLDER) -> Rulebook:
     except ValueError as error:
         raise RuleFileError(str(error)) from error
     _check(rules, lexicon)
-    vetoes = frozenset[str]().union(*(rule.when.vetoes() for rule in rules))
+    vetoes = frozenset[str]().union(*(rule.when.vetoes for rule in rules))
     return Rulebook(lexicon, tuple(rules), departments, digest.hexdigest()[:12], vetoes)
 
 

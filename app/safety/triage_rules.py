@@ -65,10 +65,11 @@ class Condition(BaseModel):
         nested = [name for c in (*self.all, *self.any, *self.of) for name in c.in_order()]
         return list(dict.fromkeys(own + nested))
 
-    def vetoes(self) -> set[str]:
+    @cached_property
+    def vetoes(self) -> frozenset[str]:
         """The findings whose presence can keep the condition from holding."""
-        own: set[str] = set().union(*(c.names() for c in self.none))
-        return own.union(*(c.vetoes() for c in (*self.all, *self.any, *self.of)))
+        own = frozenset[str]().union(*(c.names() for c in self.none))
+        return own.union(*(c.vetoes for c in (*self.all, *self.any, *self.of)))
 
     def one_short(self, present: Set[str]) -> list[str]:
         """The findings any one of which alone would make the condition hold, in order; empty when none would."""
