@@ -25,6 +25,7 @@ from app.knowledge.library import Library
 from app.limits import RateLimiter
 from app.llm.base import Generator
 from app.llm.extractive import ExtractiveGenerator
+from app.llm.extractive_subjects import subjects_of
 from app.llm.serving import make_pool, make_vllm_generator
 from app.llm.vllm import VllmGenerator
 from app.observability import log, metrics
@@ -46,7 +47,6 @@ from retrieval.store import MilvusStore
 from retrieval.types import Embedder, Reranker
 
 TOPIC_TYPES = frozenset({"drug", "drug_class", "disease", "procedure", "test", "indicator", "food"})
-DRUG_TYPES = frozenset({"drug", "drug_class"})
 INDEX_WATCH_S = 5.0
 
 
@@ -161,13 +161,8 @@ def refusal_for(message: str, history: Sequence[Turn]) -> tuple[str, str] | None
     return None if finding.kind is InputKind.NONE else (finding.kind.value, finding.reply)
 
 
-def drugs_in(graph: MedicalGraph, text: str) -> frozenset[str]:
-    """Ids of the drugs and drug classes that a text names."""
-    return frozenset(m.entity.id for m in graph.mentions(text) if m.entity.type in DRUG_TYPES)
-
-
 def make_generator(settings: Settings, graph: MedicalGraph) -> Generator:
-    extractive = ExtractiveGenerator(lambda text: drugs_in(graph, text))
+    extractive = ExtractiveGenerator(subjects_of(graph))
     if settings.llm.kind == "extractive":
         return extractive
     return make_vllm_generator(settings, fallback=extractive)

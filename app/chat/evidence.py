@@ -85,13 +85,13 @@ class EvidenceFinder:
         """The hits, with the best document's section on when to seek care appended when it is not among them."""
         marked = frozenset(i for i, hit in enumerate(hits) if CARE_SECTION in hit.chunk.section)
         top = hits[0].chunk.document_id
-        if any(hits[i].chunk.document_id == top for i in marked):
+        if any(hits[i].chunk.document_id == top and not hits[i].chunk.is_asked for i in marked):
             return hits, marked - {0}
         try:
             siblings = await asyncio.to_thread(self._store.document_chunks, index, top)
         except RetrievalError:
             return hits, marked - {0}
-        added = [Hit(c, 0.0) for c in siblings if CARE_SECTION in c.section][:1]
+        added = [Hit(c, 0.0) for c in siblings if CARE_SECTION in c.section and not c.is_asked][:1]
         extended = (*hits, *added)
         return extended, frozenset((marked | set(range(len(hits), len(extended)))) - {0})
 
