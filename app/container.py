@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from app.adapters.assembly import AdapterParts, build_adapters
 from app.admin.audit import AuditLog
+from app.chat.department import departments_named
 from app.chat.evidence import EvidenceFinder
 from app.chat.pipeline import Pipeline
 from app.chat.prompts import all_system_prompts
@@ -210,7 +211,13 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
         conversations=conversations,
         triage=triage,
         reviewer=reviewer,
-        evidence=EvidenceFinder(searcher, store, passages=settings.retrieval.passages, today=date.today),
+        evidence=EvidenceFinder(
+            searcher,
+            store,
+            passages=settings.retrieval.passages,
+            today=date.today,
+            departments_of=departments_named(graph),
+        ),
         generator=generator,
         audit=audit,
         topics_of=lambda text: topics_in(graph, text),

@@ -6,11 +6,12 @@ Translates retrieval's errors: without an index the reply says so honestly inste
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
+from app.chat.department import DepartmentsNamed, vote
 from app.observability import Stopwatch, log, metrics
 from app.safety.types import Audience, Vector
 from retrieval.errors import RetrievalError
@@ -19,7 +20,6 @@ from retrieval.store import MilvusStore
 from retrieval.types import EvidenceLevel, Filter, Hit
 
 CARE_SECTION = "就医"
-VOTING_HITS = 5
 KNOWLEDGE_UNAVAILABLE = (
     "很抱歉，知识库暂时不可用，现在无法依据资料回答您的问题，请稍后再试。"
     "如果现在有胸痛、呼吸困难、一侧肢体无力、说话不清、意识不清或大出血等情况，请立即拨打120。"
@@ -45,12 +45,19 @@ class EvidenceFinder:
     """One search per question, never on the event loop."""
 
     def __init__(
-        self, searcher: Searcher, store: MilvusStore, *, passages: int, today: Callable[[], date]
+        self,
+        searcher: Searcher,
+        store: MilvusStore,
+        *,
+        passages: int,
+        today: Callable[[], date],
+        departments_of: DepartmentsNamed = lambda text: (),
     ) -> None:
         self._searcher = searcher
         self._store = store
         self._passages = passages
         self._today = today
+        self._departments_of = departments_of
 
     async def find(
         self,
@@ -76,29 +83,33 @@ class EvidenceFinder:
             return Found((), EvidenceLevel.NONE, excuse=KNOWLEDGE_UNAVAILABLE, degraded=True)
         watch.move("retrieve", "rerank", result.timings_ms.get("rerank", 0.0))
         vector = result.query_vector
+        named = self._departments_of(question)
         if result.evidence is EvidenceLevel.NONE:
-            return Found((), result.evidence, query_vector=vector, index=result.index)
+            return Found((), result.evidence, vote((), named), query_vector=vector, index=result.index)
         hits, care = await self._with_care(result.hits, result.index)
-        return Found(hits, result.evidence, vote(result.hits), care, vector, result.index)
+        return Found(hits, result.evidence, vote(result.hits, named), care, vector, result.index)
 
     async def _with_care(self, hits: tuple[Hit, ...], index: str) -> tuple[tuple[Hit, ...], frozenset[int]]:
-        """The hits, with the best document's section on when to seek care appended when it is not among them."""
+        """The hits, with the sections on when to seek care of the first document and of the one most hits are from.
+
+        They are appended where they are not among the hits.
+        """
         marked = frozenset(i for i, hit in enumerate(hits) if CARE_SECTION in hit.chunk.section)
-        top = hits[0].chunk.document_id
-        if any(hits[i].chunk.document_id == top and not hits[i].chunk.is_asked for i in marked):
-            return hits, marked - {0}
-        try:
-            siblings = await asyncio.to_thread(self._store.document_chunks, index, top)
-        except RetrievalError:
-            return hits, marked - {0}
-        added = [Hit(c, 0.0) for c in siblings if CARE_SECTION in c.section and not c.is_asked][:1]
+        whole = {hits[i].chunk.document_id for i in marked if not hits[i].chunk.is_asked}
+        wanted = dict.fromkeys((hits[0].chunk.document_id, _most(hits)))
+        added: list[Hit] = []
+        for document in wanted:
+            if document in whole:
+                continue
+            try:
+                siblings = await asyncio.to_thread(self._store.document_chunks, index, document)
+            except RetrievalError:
+                break
+            added += [Hit(c, 0.0) for c in siblings if CARE_SECTION in c.section and not c.is_asked][:1]
         extended = (*hits, *added)
         return extended, frozenset((marked | set(range(len(hits), len(extended)))) - {0})
 
 
-def vote(hits: Sequence[Hit]) -> str | None:
-    """The department whose passages answer best, by the sum of their scores."""
-    votes: dict[str, float] = defaultdict(float)
-    for hit in hits[:VOTING_HITS]:
-        votes[hit.chunk.department] += hit.score
-    return max(votes, key=lambda name: votes[name]) if votes else None
+def _most(hits: Sequence[Hit]) -> str:
+    """The document that most of the hits are from, the better one of equals."""
+    return Counter(hit.chunk.document_id for hit in hits).most_common(1)[0][0]
