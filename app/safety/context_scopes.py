@@ -7,11 +7,15 @@ Owns the scope of 没有, 不, 无, 否认 … over the findings before, after a
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 
+from app.safety.context_spans import Span
 from app.safety.findings import Mention, Scan
 
-Span = tuple[int, int]
+# A denial reaches this many characters at most, and of many denials in a row only the nearest are tried.
+LONGEST_SCOPE = 60
+NEAREST = 4
 
 # What may stand between a negation and what it negates without ending its scope.
 FILLER = re.compile(
@@ -36,74 +40,92 @@ def asks_a_or_not(text: str, mention: Mention) -> bool:
     return len(tail) == 2 and tail[0] in "不没" and tail[1] == text[mention.end - 1]
 
 
-def negated_inside(mention: Mention, neg: Sequence[Span], short: Sequence[Span]) -> bool:
+def negated_inside(mention: Mention, cues: Sequence[Span]) -> bool:
     """A negation between the words of a pattern, close before the next of them: 胸口 不 疼."""
     gaps = [(a[1], b[0]) for a, b in zip(mention.cores, mention.cores[1:], strict=False)]
-    return any(g[0] <= c[0] and c[1] <= g[1] and g[1] - c[1] <= 4 for g in gaps for c in (*neg, *short))
-
-
-def negated_before(
-    mention: Mention,
-    scan: Scan,
-    sentence: Span,
-    neg: Sequence[Span],
-    short: Sequence[Span],
-    breaks: Sequence[Span],
-) -> bool:
-    """A negation in front whose scope reaches the mention, over fillers and lists."""
-    start = mention.start
-    for cue in neg:
-        if sentence[0] <= cue[0] and cue[1] <= start and _reaches(cue, mention, scan, breaks, limit=60):
-            return True
-    return any(
-        sentence[0] <= cue[0] and cue[1] <= start and _plain_gap(scan.text[cue[1] : start]) for cue in short
-    )
+    return any(g[0] <= c[0] and c[1] <= g[1] and g[1] - c[1] <= 4 for g in gaps for c in cues)
 
 
 def _plain_gap(gap: str) -> bool:
     return len(gap) <= 5 and not FILLER.sub("", gap)
 
 
-def _reaches(cue: Span, mention: Mention, scan: Scan, breaks: Sequence[Span], limit: int) -> bool:
-    gap = scan.text[cue[1] : mention.start]
-    if len(gap) > limit or any(cue[1] <= b[0] and b[1] <= mention.start for b in breaks):
-        return False
-    word = scan.text[cue[0] : cue[1]]
-    if _plain_gap(gap):
-        return True
-    if "，" in gap or "：" in gap:
-        return _bare_list(word, gap, mention, scan)
-    others = [m for m in scan.mentions if cue[1] <= m.start and m.end <= mention.start]
-    rest = _without(gap, cue[1], others)
-    words = {(m.start, m.end) for m in scan.mentions if m.word}
-    bare = (mention.start, mention.end) in words
-    joined = bool(JOINT.search(gap)) or (word in STRONG_NEG and bare)
-    left = len(FILLER.sub("", JOINT.sub("", rest)))
-    if others:
-        adjacent = all((m.start, m.end) in words and m.end - m.start <= 4 for m in _widest(others)) and bare
-        return left <= 2 and (joined or adjacent)
-    # A body part or a side in between (没有左手麻) is part of the complaint; anything longer is another matter.
-    parts = [s for s in scan.parts if cue[1] <= s[0] and s[1] <= mention.start]
-    rest = _without_spans(gap, cue[1], parts)
-    return len(FILLER.sub("", JOINT.sub("", rest))) <= (0 if word == "没" else 1)
+class Denials:
+    """The denials of one text that stand before a mention, or behind a list of them."""
 
+    def __init__(self, scan: Scan) -> None:
+        self._text = scan.text
+        self._parts = sorted(scan.parts)
+        self._words = {(m.start, m.end) for m in scan.mentions if m.word}
+        self._spans = sorted({(m.start, m.end) for m in scan.mentions})
+        self._denied: dict[Span, bool] = {}
 
-def _widest(mentions: Sequence[Mention]) -> list[Mention]:
-    """The mentions that no longer one contains."""
-    return [
-        m
-        for m in mentions
-        if not any(
-            o.start <= m.start and m.end <= o.end and o.end - o.start > m.end - m.start for o in mentions
+    def before(
+        self, mention: Mention, neg: Sequence[Span], short: Sequence[Span], breaks: Sequence[Span]
+    ) -> bool:
+        """A negation in front whose scope reaches the mention, over fillers and lists; the cues are in order."""
+        if any(self._reaches(cue, mention, breaks) for cue in neg[-NEAREST:]):
+            return True
+        return any(_plain_gap(self._text[cue[1] : mention.start]) for cue in short)
+
+    def list_after(self, mention: Mention, clause: Span) -> bool:
+        """胸痛、大汗、恶心都没有: one denial behind a list."""
+        denied = self._denied.get(clause)
+        if denied is None:
+            denied = self._denied[clause] = bool(ALL_DENIED.search(self._text, *clause))
+        tail = self._text[mention.end : clause[1]]
+        if not denied or not ALL_DENIED.search(tail):
+            return False
+        rest = _without_spans(tail, mention.end, self._between(mention.end, clause[1]))
+        match = ALL_DENIED.search(rest)
+        return (
+            match is not None
+            and not re.sub(r"[、/和或者及以跟与还有，]", "", rest[: match.start()])
+            and bool(re.match(r"[，。！？；\n]|$|但|就|只|可|不过|出现|发生", rest[match.end() :]))
         )
-    ]
+
+    def _between(self, start: int, end: int) -> list[Span]:
+        """The spans of mentions that lie wholly between the two places."""
+        low, high = bisect_left(self._spans, (start,)), bisect_left(self._spans, (end,))
+        return [s for s in self._spans[low:high] if s[1] <= end]
+
+    def _reaches(self, cue: Span, mention: Mention, breaks: Sequence[Span]) -> bool:
+        gap = self._text[cue[1] : mention.start]
+        if len(gap) > LONGEST_SCOPE or any(cue[1] <= b[0] and b[1] <= mention.start for b in breaks):
+            return False
+        word = self._text[cue[0] : cue[1]]
+        if _plain_gap(gap):
+            return True
+        if "，" in gap or "：" in gap:
+            return _bare_list(word, gap, mention, self._text)
+        others = self._between(cue[1], mention.start)
+        bare = (mention.start, mention.end) in self._words
+        if others:
+            joined = bool(JOINT.search(gap)) or (word in STRONG_NEG and bare)
+            left = len(FILLER.sub("", JOINT.sub("", _without_spans(gap, cue[1], others))))
+            adjacent = bare and all(s in self._words and s[1] - s[0] <= 4 for s in _widest(others))
+            return left <= 2 and (joined or adjacent)
+        # A body part or a side in between (没有左手麻) is part of the complaint; anything longer is another matter.
+        low, high = bisect_left(self._parts, (cue[1],)), bisect_left(self._parts, (mention.start,))
+        parts = [s for s in self._parts[low:high] if s[1] <= mention.start]
+        rest = _without_spans(gap, cue[1], parts)
+        return len(FILLER.sub("", JOINT.sub("", rest))) <= (0 if word == "没" else 1)
 
 
-def _bare_list(word: str, gap: str, mention: Mention, scan: Scan) -> bool:
+def _widest(spans: Sequence[Span]) -> list[Span]:
+    """Of spans sorted by place, those that no longer one contains."""
+    kept: list[Span] = []
+    for span in sorted(spans, key=lambda s: (s[0], -s[1])):
+        if not kept or span[1] > kept[-1][1]:
+            kept.append(span)
+    return kept
+
+
+def _bare_list(word: str, gap: str, mention: Mention, text: str) -> bool:
     """否认胸痛，心悸，气促: bare words after a formal negation; anything said in more words is a new statement."""
     if word not in STRONG_NEG or not mention.word or mention.end - mention.start > 4:
         return False
-    after = scan.text[mention.end : mention.end + 1]
+    after = text[mention.end : mention.end + 1]
     pieces = gap.split("，")
     return (
         all(1 < len(FILLER.sub("", p)) <= 6 for p in pieces[:-1])
@@ -112,34 +134,14 @@ def _bare_list(word: str, gap: str, mention: Mention, scan: Scan) -> bool:
     )
 
 
-def _without(gap: str, offset: int, mentions: Sequence[Mention]) -> str:
-    return _without_spans(gap, offset, [(m.start, m.end) for m in mentions])
-
-
 def _without_spans(gap: str, offset: int, spans: Sequence[Span]) -> str:
     kept = list(gap)
     for start, end in spans:
-        for position in range(start - offset, end - offset):
-            if 0 <= position < len(kept):
-                kept[position] = ""
+        for position in range(max(0, start - offset), min(end - offset, len(kept))):
+            kept[position] = ""
     return "".join(kept)
 
 
 def negated_after(text: str, mention: Mention) -> bool:
     """胸痛没有, 出汗倒没有: the negation follows directly and ends the clause."""
     return bool(AFTER.match(text[mention.end : mention.end + 14]))
-
-
-def list_denied_after(scan: Scan, mention: Mention, clause: Span) -> bool:
-    """胸痛、大汗、恶心都没有: one denial behind a list."""
-    tail = scan.text[mention.end : clause[1]]
-    if not ALL_DENIED.search(tail):
-        return False
-    others = [m for m in scan.mentions if mention.end <= m.start and m.end <= clause[1]]
-    rest = _without(tail, mention.end, others)
-    match = ALL_DENIED.search(rest)
-    return (
-        match is not None
-        and not re.sub(r"[、/和或者及以跟与还有，]", "", rest[: match.start()])
-        and bool(re.match(r"[，。！？；\n]|$|但|就|只|可|不过|出现|发生", rest[match.end() :]))
-    )

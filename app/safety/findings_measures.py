@@ -257,10 +257,12 @@ READERS: tuple[Callable[[str], Iterator[Measurement]], ...] = (
 def read_measurements(text: str) -> list[Measurement]:
     """Every quantity in `text` (normalised), in order of its place."""
     found = {measurement for reader in READERS for measurement in reader(text)}
-    spans = [(m.start, m.end) for m in found if m.name in {"age_months", "pregnancy_weeks"}]
+    taken = {
+        place for m in found if m.name in {"age_months", "pregnancy_weeks"} for place in range(m.start, m.end)
+    }
     kept = (
         m
         for m in found
-        if m.name not in {"duration", "ago", "after"} or not any(s < m.end and m.start < e for s, e in spans)
+        if m.name not in {"duration", "ago", "after"} or taken.isdisjoint(range(m.start, m.end))
     )
     return sorted(kept, key=lambda m: (m.start, m.name, m.value))

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from app.safety.normalise import normalise
 from app.safety.notices import WAIT_NOT, notices_for
+from app.safety.triage_answers import BARE_NUMBER, asked_quantity
 from app.safety.triage_facts import (
-    BARE_NUMBER,
     Facts,
     Reading,
-    asked_quantity,
     gather,
     read_question,
     read_text,
@@ -32,6 +31,7 @@ MAX_TURNS = 20
 MAX_QUESTIONS = 3
 QUESTIONS_PER_RULE = 2
 CACHED_READINGS = 1024
+MOST_SHOWN = 20
 # A harmless cause that the message itself names; the rules still judge, likeness alone does not.
 EXPLAINED = frozenset({"iron_or_food_black"})
 
@@ -157,7 +157,7 @@ class TriageEngine:
         background = {n for n in facts.all if book.lexicon.findings[n].background} - book.vetoes
         vetoed = [r for r in book.rules if r.id not in known and not r.when.vetoes.isdisjoint(facts.all)]
         out: list[Fired] = []
-        for sentence in reading.sentences:
+        for sentence in dict.fromkeys(reading.sentences):
             told = sentence - background
             near = [r for r in vetoed if not r.when.evidence.isdisjoint(told)]
             for fired in evaluate(near, sentence | background, reading.passed):
@@ -232,6 +232,6 @@ def _spans(fired: Sequence[Fired], reading: Reading) -> list[Span]:
         Span(*reading.source.original_span(m.start, m.end), f.rule.id)
         for f in fired
         for name in f.evidence
-        for m in reading.present.get(name, ())
+        for m in reading.present.get(name, ())[:MOST_SHOWN]
     }
     return sorted(spans, key=lambda s: (s.start, s.end, s.rule))

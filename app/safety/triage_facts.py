@@ -12,31 +12,23 @@ from dataclasses import dataclass, field, replace
 
 from app.safety.context import Context, Status
 from app.safety.findings import Lexicon, Mention
-from app.safety.findings_numbers import NUMBER
 from app.safety.normalise import Normalised, normalise
+from app.safety.triage_answers import QUESTION, answers, questions_in
 
 # Complaints of earlier turns count this many user turns back; background (age, drugs, history) counts throughout.
 RECENT_TURNS = 5
 STICKY_TURNS = 2
+# A finding told this often in one message is there; further mentions are counted without weighing each.
+MOST_JUDGED = 30
 YES = re.compile(
-    r"^(?:嗯+|恩|啊|哦|对|是|有|都有|确实|没错|会|好像|就是|差不多|yes|yeah|系|应该|可能|想过|试过|经常|偶尔|每天|一直)"
+    r"^(?!对了|对于|是这样|是不是|是什么|有没有|有什么|有啥|有哪|都有什么|都有哪|会不会|可能是|嗯*[，、]?(?:谢|知道|明白|了解))"
+    r"(?:(?:嗯+|恩|啊|哦|对|是|有|都有|确实|没错|好像|就是|差不多|yes|yeah|系|想过|试过)"
+    r"|(?:会|应该|可能|经常|偶尔|每天|一直)(?:会|都|有|是|这样|的)*(?=[，。！？；\n]|$))"
     r"(?:的|啊|呀|呢|哦|对|嗯|有|是|了|一点|些|点|都|会|啦|，|。|、)*"
 )
 NO = re.compile(
     r"^(?:都|也|全|暂时|目前|现在|一样|一个)*(?:没有|没|不是|不|没得|木有|no|否|无)(?:的|啊|呀|呢|了|哦|都|没有|没)*(?=[，。！？；\n]|$|就|只|我|他|她|但|这|是)"
 )
-BARE_NUMBER = re.compile(
-    r"^(?:[^，。！？；\n]{0,6}，)?(?:测了|量了|刚测|刚量|是|有|大概|大约|差不多|刚才|现在|显示|才|只有|，|的|了){0,5}"
-    rf"{NUMBER}(?!(?:个|天|年|周|小时|分钟|片|岁|月))"
-)
-QUANTITIES = {
-    "心率": re.compile(r"心率|心跳(?:多少|每分钟|是多少|几)|脉搏"),
-    "血糖": re.compile(r"血糖"),
-    "血压": re.compile(r"血压"),
-    "体温": re.compile(r"体温|多少度|几度"),
-    "血氧": re.compile(r"血氧|氧饱和"),
-}
-QUESTION = re.compile(r"[？?]|吗|有没有|是否|是不是|会不会|有无")
 ROUTINE_TOPIC = re.compile(
     r"平时|以后|日常|饮食|吃什么|能吃|可以吃|能喝|报销|挂号|多少钱|费用|几点|复查|康复|预防|锻炼|运动|谢谢|感谢|再见|换个问题|另外问|还想问|顺便"
 )
@@ -55,13 +47,13 @@ class Reading:
     denied: frozenset[str]
     sentences: tuple[frozenset[str], ...]
     said: frozenset[str]
-    curious: bool
-    evidence: bool
-    routine_topic: bool
-    over: bool
-    yes: bool
-    no: bool
-    question: bool
+    curious: bool = False
+    evidence: bool = False
+    routine_topic: bool = False
+    over: bool = False
+    yes: bool = False
+    no: bool = False
+    question: bool = False
     excused: bool = False
     cautious: bool = False
     framed: bool = False
@@ -99,15 +91,20 @@ def read_text(text: str, lexicon: Lexicon) -> Reading:
     unreal = False
     for mention in scan.mentions:
         spec = lexicon.findings[mention.finding]
+        told = present.setdefault(mention.finding, [])
+        if len(told) >= MOST_JUDGED:
+            told.append(mention)
+            continue
         status = context.status(mention, spec.negatable)
         if status is Status.PRESENT or status.value in spec.accept:
-            present.setdefault(mention.finding, []).append(mention)
+            told.append(mention)
         elif status is Status.RESOLVED:
             passed.add(mention.finding)
         elif status is Status.NEGATED:
             denied.add(mention.finding)
         else:
             unreal = True
+    present = {name: told for name, told in present.items() if told}
     for name in list(present):
         spec = lexicon.findings[name]
         if spec.becomes is not None and spec.unless not in present:
@@ -120,18 +117,16 @@ def read_text(text: str, lexicon: Lexicon) -> Reading:
         frozenset(denied - set(present)),
         _by_sentence(context, present),
         frozenset(m.finding for m in scan.mentions),
-        curious=bool(
-            context.cues("study", whole) or context.cues("know", whole) or context.cues("exam", whole)
-        ),
+        curious=bool(context.has("study", whole) or context.has("know", whole) or context.has("exam", whole)),
         evidence=context.present_evidence(whole),
         routine_topic=bool(ROUTINE_TOPIC.search(scan.text)),
-        over=bool(OVER.search(scan.text)) and not context.cues("still", whole),
+        over=bool(OVER.search(scan.text)) and not context.has("still", whole),
         yes=bool(YES.match(scan.text)),
         no=bool(NO.match(scan.text)),
         question=bool(QUESTION.search(scan.text)),
-        cautious=bool(denied - set(present)) or unreal or bool(context.cues("mild", whole)),
+        cautious=bool(denied - set(present)) or unreal or bool(context.has("mild", whole)),
         excused=_excused(scan.mentions, present, lexicon),
-        framed=any(context.cues(name, whole) for name in ("exam", "dream")),
+        framed=any(context.has(name, whole) for name in ("exam", "dream")),
     )
 
 
@@ -150,28 +145,14 @@ def _excused(mentions: Sequence[Mention], present: Iterable[str], lexicon: Lexic
     return bool(named) and not any(name in named for name in present)
 
 
-def asked_quantity(question: str) -> str | None:
-    """The measured quantity that an assistant turn asks for last (心率, 血糖 …), as the word to read a number by."""
-    found = [(m.start(), word) for word, pattern in QUANTITIES.items() for m in pattern.finditer(question)]
-    return max(found)[1] if found else None
-
-
 def read_question(text: str, lexicon: Lexicon) -> Reading:
-    """An assistant turn: only what it asked for matters, so no context is read."""
+    """An assistant turn: only what it asked for matters, question by question, so no context is read."""
     source = normalise(text)
-    scan = lexicon.scan(source.text)
-    said = frozenset(m.finding for m in scan.mentions)
-    asks = bool(QUESTION.search(scan.text))
-    return Reading(
-        source, {}, frozenset(), frozenset(), (), said, False, False, False, False, False, False, asks
-    )
-
-
-def _asked(reading: Reading, lexicon: Lexicon) -> set[str]:
-    """The findings an assistant turn asked for; a turn without a question asked nothing."""
-    if not reading.question:
-        return set()
-    return {name for name in reading.said if not lexicon.findings[name].background}
+    questions = questions_in(source.text)
+    scanned = [frozenset(m.finding for m in lexicon.scan(q).mentions) for q in questions]
+    asked = tuple(frozenset(n for n in said if not lexicon.findings[n].background) for said in scanned)
+    said = frozenset[str]().union(*asked)
+    return Reading(source, {}, frozenset(), frozenset(), asked, said, question=bool(asked))
 
 
 def gather(readings: Sequence[tuple[str, Reading]], lexicon: Lexicon) -> Facts:
@@ -179,17 +160,17 @@ def gather(readings: Sequence[tuple[str, Reading]], lexicon: Lexicon) -> Facts:
     facts = Facts()
     users = sum(role == "user" for role, _ in readings)
     seen = last = 0
-    asked: set[str] = set()
+    asked: tuple[frozenset[str], ...] = ()
     for role, reading in readings:
         if role != "user":
-            asked = _asked(reading, lexicon)
+            asked = reading.sentences
             continue
         seen += 1
         _fold(facts, lexicon)
         _absorb(facts, reading, asked, recent=users - seen <= RECENT_TURNS, lexicon=lexicon)
         if not _only_background(reading, lexicon):
             last = seen
-        asked = set()
+        asked = ()
     facts.recent = users - last <= STICKY_TURNS
     return facts
 
@@ -203,16 +184,19 @@ def _fold(facts: Facts, lexicon: Lexicon) -> None:
     facts.current = set()
 
 
-def _absorb(facts: Facts, reading: Reading, asked: Iterable[str], *, recent: bool, lexicon: Lexicon) -> None:
+def _absorb(
+    facts: Facts, reading: Reading, asked: Sequence[frozenset[str]], *, recent: bool, lexicon: Lexicon
+) -> None:
     present = set(reading.present)
     if reading.over and not present & {n for n in present if not lexicon.findings[n].background}:
         symptoms = {n for n in facts.earlier if not lexicon.findings[n].background}
         facts.earlier -= symptoms
-    answered = set(asked)
-    if reading.no or (answered and answered <= reading.denied):
+    answered = frozenset[str]().union(*asked)
+    affirmed, denied = answers(reading.source.text, asked, yes=reading.yes, no=reading.no)
+    facts.earlier -= denied - present
+    present |= affirmed - reading.denied
+    if answered and answered <= reading.denied:
         facts.earlier -= answered - present
-    elif reading.yes and answered:
-        present |= answered - reading.denied
     facts.earlier -= reading.denied - present
     facts.passed = (facts.passed | reading.passed) - present
     facts.current = present if recent else {n for n in present if lexicon.findings[n].background}
