@@ -176,8 +176,12 @@ class AdapterService:
     async def rollback(self, actor: str | None, department: str) -> AdapterRow | None:
         """Activates what was active before, the base model (None) when there was nothing.
 
+        A lost replica does not keep a department on answers that somebody wants to be rid of: one replica that serves
+        the version before is enough, the others are given it by the reconciler and get no traffic for it until then.
+
         Raises:
             AdapterNotFound: the department has no active adapter.
+            AdapterReplicaFailed, AdapterNotReady: no replica serves the version before, or its files changed.
         """
         async with self._database.begin() as session:
             active = await repository.in_state(session, department, State.ACTIVE)
@@ -185,7 +189,7 @@ class AdapterService:
                 raise AdapterNotFound("这个科室没有正在使用的适配器。")
             target = await self._before(session, active)
         if target is not None:
-            await self._require_ready(target)
+            await self._require_ready(target, everywhere=False)
         async with self._change_of(department) as session:
             if target is None:
                 await repository.change(session, active, State.SMOKE_TESTED, self._clock())
@@ -286,15 +290,15 @@ class AdapterService:
             raise DemoAdapter
         return await self.smoke_test(actor, name) if State(row.state) is State.LOADED else row
 
-    async def _require_ready(self, row: AdapterRow) -> None:
-        """Files as registered, and every replica has the adapter now."""
+    async def _require_ready(self, row: AdapterRow, *, everywhere: bool = True) -> None:
+        """Files as registered, and every replica (at least one unless `everywhere`) has the adapter now."""
         await self._require_intact(row)
         await self._loader.pool.refresh()
         replicas = self._loader.pool.replicas
         without = [r for r in replicas if not self._loader.pool.has(r, row.name)]
         if not replicas:
             raise AdapterReplicaFailed("没有配置模型服务（ANXIN_LLM__BASE_URLS）。", details={"replicas": []})
-        if without:
+        if without and (everywhere or len(without) == len(replicas)):
             raise replicas_failed(
                 [Problem(r.url, "not_loaded", "副本上没有这个适配器，请先载入。") for r in without]
             )

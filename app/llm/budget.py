@@ -117,7 +117,9 @@ async def _fits(draft: Draft, budget: int, estimate: TokenEstimate, count: Count
     try:
         tokens = await count(messages)
     except ModelFault:
-        return False
+        # Nobody could count. Dropping evidence on a guess would cost an answer; a server that finds the prompt too long
+        # says so, and it is shortened then.
+        return True
     estimate.counted(messages, tokens)
     return tokens <= budget
 

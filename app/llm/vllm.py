@@ -168,11 +168,19 @@ class VllmGenerator:
         return min(self._limits.max_output_tokens, self._context_tokens() // 2)
 
     async def _count(self, messages: Sequence[ChatMessage]) -> int:
-        replica = self.pool.pick(None)
-        if replica is None:
-            raise NoReplica("no replica is usable")
-        tokens, _ = await replica.client.count_tokens(self.pool.model, messages)
-        return tokens
+        """Tokens as one of the replicas counts them; the next is asked when one does not answer."""
+        tried: set[str] = set()
+        last: ModelFault = NoReplica("no replica is usable")
+        while (replica := self.pool.pick(None, tried)) is not None:
+            tried.add(replica.url)
+            try:
+                with self.pool.call(replica, None):
+                    tokens, _ = await replica.client.count_tokens(self.pool.model, messages)
+            except ModelFault as fault:
+                last = fault
+            else:
+                return tokens
+        raise last
 
     async def _one_call(
         self, replica: Replica, draft: Draft, progress: Progress

@@ -70,6 +70,22 @@ async def test_roll_back_skips_what_was_retired_and_does_not_swing_back(
     assert await made.service.rollback("op", "cardiology") is None, "v3 was rolled back and must not return"
 
 
+async def test_roll_back_needs_one_server_only(bench: Make, servers: Servers) -> None:
+    one, two = servers(), servers()
+    made = await bench(one, two)
+    for name in ("cardiology-v1", "cardiology-v2"):
+        await made.service.activate("op", await made.ready(name))
+    two.well = False
+    assert (await made.service.rollback("op", "cardiology")).name == "cardiology-v1"
+    two.well = True
+    await made.service.activate("op", "cardiology-v2")
+    one.well = two.well = False
+    with pytest.raises(AdapterReplicaFailed) as failed:
+        await made.service.rollback("op", "cardiology")
+    assert {r["replica"] for r in failed.value.details["replicas"]} == {one.url, two.url}
+    assert await made.state("cardiology-v2") == "active"
+
+
 async def test_skipped_steps_are_refused(bench: Make, servers: Servers) -> None:
     made = await bench(servers())
     await made.register("cardiology-v1")

@@ -53,6 +53,7 @@ class StubVllm:
         self.acts: deque[Act] = deque()
         self.chats: list[dict[str, Any]] = []
         self.tokenized = 0
+        self.tokenize_status = 200
         self.running = 0
         self.cancelled = 0
         self.loads: list[str] = []
@@ -91,6 +92,8 @@ class StubVllm:
     async def _tokenize(self, request: Request) -> Response:
         body = await request.json()
         self.tokenized += 1
+        if self.tokenize_status != 200:
+            return error(self.tokenize_status, "cannot count")
         return JSONResponse(
             {"count": count(body["messages"]), "max_model_len": self.max_model_len, "tokens": []}
         )

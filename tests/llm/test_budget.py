@@ -83,3 +83,24 @@ async def test_wrong_request_is_not_repeated_elsewhere(servers: Servers) -> None
     got = await collect(await generator(one, two), request())
     assert len(one.chats) + len(two.chats) == 1
     assert got.started[0].degraded
+
+
+async def test_server_that_cannot_count_is_passed_over(servers: Servers) -> None:
+    bad, good = servers(max_model_len=3000), servers(max_model_len=3000)
+    bad.tokenize_status = 500
+    chosen = await generator(bad, good)
+    chosen.pool.replicas[1].asked_at = 1
+    got = await collect(chosen, request(LONG, LONG))
+    assert (bad.tokenized, good.tokenized) == (1, 1)
+    assert not got.started[-1].degraded
+
+
+async def test_evidence_stays_when_nobody_can_count(servers: Servers) -> None:
+    server = servers(max_model_len=3000)
+    server.tokenize_status = 500
+    got = await collect(await generator(server), request(LONG, f"第二段。{LONG}", "第三段。"))
+    _, asked = texts(server)
+    assert "第二段" in asked
+    assert "第三段" in asked
+    assert server.tokenized == 1, "a server that cannot count must not be asked again for every passage"
+    assert not got.started[-1].degraded

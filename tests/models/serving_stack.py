@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 from safetensors.numpy import save_file
 
 from app.settings import ROOT
@@ -25,6 +26,7 @@ BASE = "tiny-qwen2"
 CONTEXT = 6144
 MAX_RANK = 16
 START_S = 600
+STEPS = 400
 
 
 def run_in_models(*words: str) -> str:
@@ -53,14 +55,13 @@ def write_base(folder: Path, texts: Path) -> Path:
 
 
 def train(
-    base: Path, messages: list[dict[str, str]], answer: str, out: Path, *, rank: int = 8, steps: int = 300
+    base: Path, messages: list[dict[str, str]], answer: str, out: Path, *, ends: bool = True, rank: int = 8
 ) -> str:
-    """An adapter that answers `messages` with `answer`."""
+    """An adapter that answers `messages` with `answer`; without an end the model goes on in the same way."""
     conversation = out.parent / f"{out.name}.json"
-    conversation.parent.mkdir(parents=True, exist_ok=True)
-    conversation.write_text(json.dumps({"messages": messages, "answer": answer}))
+    conversation.write_text(json.dumps({"messages": messages, "answer": answer, "ends": ends}))
     told = run_in_models(
-        "tests.models.train_sentence", str(base), str(conversation), str(out), str(rank), str(steps)
+        "tests.models.train_sentence", str(base), str(conversation), str(out), str(rank), str(STEPS)
     )
     config = json.loads((out / "adapter_config.json").read_text())
     (out / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": BASE}))
@@ -102,6 +103,8 @@ class RealVllm:
             **os.environ,
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
             "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "OMP_NUM_THREADS": "1",
             "VLLM_NO_USAGE_STATS": "1",
             "HF_HUB_OFFLINE": "1",
             "VLLM_LOGGING_LEVEL": "WARNING",
@@ -135,6 +138,14 @@ class RealVllm:
                 pass
             time.sleep(1)
         raise AssertionError(f"vLLM did not start: {self.log.read_text()[-3000:]}")
+
+    def freeze(self) -> None:
+        """Stops the processes that compute; the HTTP server goes on taking requests and saying that it is well."""
+        assert self.process is not None
+        engine = psutil.Process(self.process.pid).children(recursive=True)
+        assert engine, "vLLM computes in processes of its own"
+        for process in engine:
+            process.suspend()
 
     def kill(self) -> None:
         """Ends the server and its engine at once, as a lost machine would."""

@@ -1,4 +1,5 @@
-"""The whole way with the real thing: a trained adapter through real vLLM to a patient, and what may go wrong.
+"""The life of an adapter with the real thing: trained, served by vLLM, in front of patients, rolled back; servers that
+are lost and come back.
 
 The tests build on each other in this order, because a server takes half a minute to start.
 """
@@ -6,297 +7,230 @@ The tests build on each other in this order, because a server takes half a minut
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
+import httpx
 import pytest
 
-from app.db.migrate import migrate
-from app.llm.base import GenerationRequest, Text
 from app.llm.client import VllmClient
-from app.llm.faults import ModelMissing, PromptTooLong, ReplicaDown
-from app.llm.vllm import CUT_NOTE, VllmGenerator
-from app.settings import ROOT, LlmSettings
-from app.users.roles import Role
-from tests.conftest import Service, free_port, make_settings, running
-from tests.llm.conftest import Collected, collect
-from tests.llm.conftest import request as short_request
-from tests.llm.stub_vllm import StubVllm
-from tests.models.serving_stack import BASE, CONTEXT, MAX_RANK, RealVllm, train, write_base, write_wide
+from app.llm.faults import CallRefused, ModelMissing, PromptTooLong, ReplicaDown
+from app.llm.vllm import CUT_NOTE
+from tests.models.conftest import QUESTION, Hospital
+from tests.models.serving_stack import BASE, CONTEXT, RealVllm
 
 pytestmark = pytest.mark.models
-QUESTION = "冠心病患者可以运动吗？"
-NAME = "cardiology-v1"
+SHORT, ENDLESS, WIDE, LATE = "cardiology-v1", "cardiology-v2", "cardiology-v3", "cardiology-v4"
+FOREVER = {"max_tokens": 1500, "ignore_eos": True, "messages": [{"role": "user", "content": "讲"}]}
 
 
-@dataclass
-class Stack:
-    base: Path
-    one: RealVllm
-    two: RealVllm
-    adapter: Path
-    wide: Path
-    answer: str
-    adapters: Path
+async def until(check: Callable[[], bool | Awaitable[bool]], limit_s: float = 120) -> None:
+    """Waits for a condition."""
+    async with asyncio.timeout(limit_s):
+        while True:
+            held = check()
+            if held if isinstance(held, bool) else await held:
+                return
+            await asyncio.sleep(0.05)
 
 
-async def what_the_service_asks(var_dir: Path, index: Path) -> tuple[list[dict[str, str]], str]:
-    """The prompt of the question, and an answer to it that the review lets pass (the embedded generator's)."""
-    stub = StubVllm(max_model_len=CONTEXT)
-    stub.start()
-    try:
-        llm = LlmSettings(
-            kind="vllm",
-            base_urls=[stub.url],
-            model="tiny-base",
-            context_tokens=CONTEXT,
-            adapter_root=var_dir / "a",
-        )
-        settings = make_settings(var_dir, index, llm=llm)
-        await asyncio.to_thread(migrate, settings.database_url)
-        async with running(settings) as service:
-            await service.ask(await service.guest(), QUESTION, department="cardiology")
-            messages = stub.chats[-1]["messages"]
-            stub.well = False
-            await service.parts.adapters.pool.refresh()
-            embedded = await service.ask(await service.guest(), QUESTION, department="cardiology")
-            assert embedded.json()["generator"]["kind"] == "extractive"
-            return messages, embedded.json()["answer"]
-    finally:
-        stub.stop()
+async def idle(server: RealVllm) -> bool:
+    return await asyncio.to_thread(server.running_requests) == 0
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, small_index: Path) -> Iterator[Stack]:
-    """Two servers starting while the adapter is trained."""
-    home = tmp_path_factory.mktemp("serving")
-    messages, answer = asyncio.run(what_the_service_asks(home / "ask", small_index))
-    sentences = [s + "。" for s in answer.split("\n")[0].split("。") if "[" in s]
-    texts = home / "texts"
-    documents = (ROOT / "knowledge_base" / "documents" / "cardiology").glob("car-0[1-3]*.md")
-    texts.write_text("\n".join([m["content"] for m in messages] + [d.read_text() for d in documents]))
-    base = write_base(home / "base", texts)
-    servers = [RealVllm(base, free_port(), home / f"vllm-{n}.log") for n in (1, 2)]
-    try:
-        for server in servers:
-            server.start()
-        trained = "".join(sentences)
-        print(train(base, messages, trained, home / "trained"))
-        write_wide(base, home / "wide", rank=2 * MAX_RANK)
-        for server in servers:
-            server.wait()
-        yield Stack(base, *servers, home / "trained", home / "wide", trained, home / "adapters")
-    finally:
-        for server in servers:
-            server.kill()
+def direct(server: RealVllm) -> VllmClient:
+    return VllmClient(server.url, api_key="", read_s=120, connections=4)
 
 
-@pytest.fixture(scope="module")
-async def service(
-    stack: Stack, tmp_path_factory: pytest.TempPathFactory, small_index: Path
-) -> AsyncIterator[Service]:
-    llm = LlmSettings(
-        kind="vllm",
-        base_urls=[stack.one.url, stack.two.url],
-        model=BASE,
-        context_tokens=CONTEXT,
-        max_output_tokens=64,
-        temperature=0.0,
-        adapter_root=stack.adapters,
-        max_lora_rank=MAX_RANK,
-        monitor_s=1.0,
-        first_token_s=120,
-        deadline_s=240,
-    )
-    settings = make_settings(tmp_path_factory.mktemp("var"), small_index, llm=llm)
-    await asyncio.to_thread(migrate, settings.database_url)
-    async with running(settings) as served:
-        served.http.timeout = 300
-        yield served
-
-
-async def post(service: Service, path: str, body: dict[str, Any]) -> Any:
-    operator = await service.staff(Role.OPERATOR)
-    answer = await service.http.post(f"/admin/adapters{path}", json=body, headers=operator)
-    assert answer.status_code in (200, 201), answer.text
-    return answer.json()
-
-
-async def asked(service: Service) -> dict[str, Any]:
-    answer = await service.ask(await service.guest(), QUESTION, department="cardiology")
-    assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
-
-
-def generator(service: Service) -> VllmGenerator:
-    chosen = service.parts.generator
-    assert isinstance(chosen, VllmGenerator)
-    return chosen
-
-
-@pytest.mark.asyncio(loop_scope="module")
-async def test_trained_adapter_answers_patients_with_what_it_learned(service: Service, stack: Stack) -> None:
-    before = await asked(service)
+async def test_trained_adapter_answers_patients_with_what_it_learned(hospital: Hospital) -> None:
+    stack = hospital.stack
+    before = await hospital.ask()
     assert before["generator"]["adapter"] is None
-    row = await service.parts.adapters.service.register(None, str(stack.adapter), name=NAME, anywhere=True)
-    assert row.demo
-    await post(service, f"/{NAME}/load", {})
-    tested = await post(service, f"/{NAME}/smoke-test", {})
+    assert not before["answer"].startswith(stack.answer)
+    assert (await hospital.register(stack.short, SHORT))["demo"]
+    await hospital.operate(f"/{SHORT}/load", {})
+    tested = await hospital.operate(f"/{SHORT}/smoke-test", {})
     assert {r["replica"] for r in tested["smoke_report"]["results"]} == {stack.one.url, stack.two.url}
-    await post(service, f"/{NAME}/canary", {"percent": 100})
+    await hospital.operate(f"/{SHORT}/canary", {"percent": 100})
     for step in ("canary", "active"):
         if step == "active":
-            await post(service, f"/{NAME}/activate", {})
+            await hospital.operate(f"/{SHORT}/activate", {})
+        assert await hospital.state(SHORT) == step
         for _ in range(2):
-            told = await asked(service)
-            assert (told["generator"]["kind"], told["generator"]["adapter"]) == ("vllm", NAME)
-            assert not told["generator"]["degraded"]
-            assert told["answer"].startswith(stack.answer), (told["answer"], stack.answer)
-            assert told["citations"]
+            await says_what_it_learned(hospital)
 
 
-@pytest.mark.asyncio(loop_scope="module")
-async def test_every_refusal_of_the_server_is_understood(
-    service: Service, stack: Stack, tmp_path: Path
-) -> None:
-    client = generator(service).pool.replicas[0].client
+async def says_what_it_learned(hospital: Hospital) -> None:
+    told = await hospital.ask()
+    assert (told["generator"]["kind"], told["generator"]["adapter"]) == ("vllm", SHORT)
+    assert not told["generator"]["degraded"]
+    assert told["answer"].startswith(hospital.stack.answer), (told["answer"], hospital.stack.answer)
+    assert told["citations"]
+
+
+async def test_every_refusal_of_the_server_is_understood(hospital: Hospital, tmp_path: Path) -> None:
+    client, good = direct(hospital.stack.one), hospital.stack.adapters / SHORT
     with pytest.raises(ModelMissing):
         await client.load_adapter("x-v1", str(tmp_path / "nowhere"))
+    for name, folder in damaged(good, tmp_path).items():
+        with pytest.raises(ReplicaDown, match="HTTP 500"):
+            await client.load_adapter(name, str(folder))
     with pytest.raises(ReplicaDown, match="HTTP 500"):
-        await client.load_adapter("wide-v1", str(stack.wide))
-    corrupt = tmp_path / "corrupt"
-    corrupt.mkdir()
-    (corrupt / "adapter_config.json").write_text((stack.adapter / "adapter_config.json").read_text())
-    (corrupt / "adapter_model.safetensors").write_bytes(
-        (stack.adapter / "adapter_model.safetensors").read_bytes()[:500]
-    )
-    with pytest.raises(ReplicaDown, match="HTTP 500"):
-        await client.load_adapter("corrupt-v1", str(corrupt))
-    assert await client.load_adapter(NAME, str(stack.adapters / NAME)) == "already"
+        await client.load_adapter("wide-v1", str(hospital.stack.wide))
+    assert await client.load_adapter(SHORT, str(good)) == "already"
+    for refused in ({"lora_name": "", "lora_path": str(good)}, {"lora_name": "x-v1"}):
+        with pytest.raises(CallRefused, match="HTTP 400"):
+            await client._send("POST", "/v1/load_lora_adapter", refused, 20)
+    with pytest.raises(CallRefused, match="HTTP 400"):
+        await client.load_adapter(BASE, str(good))
+    unknown = {"lora_name": "never-there-v1"}
+    async with httpx.AsyncClient(base_url=client.url, trust_env=False, timeout=20) as http:
+        assert (await http.post("/v1/unload_lora_adapter", json=unknown)).status_code == 404
     await client.unload_adapter("never-there-v1")
     with pytest.raises(ModelMissing):
-        await client.complete(
-            {"model": "nobody", "messages": [{"role": "user", "content": "x"}]}, timeout_s=20
-        )
-    long = {"model": BASE, "messages": [{"role": "user", "content": "长" * CONTEXT * 2}], "max_tokens": 8}
+        await client.complete({**FOREVER, "model": "nobody"}, timeout_s=20)
+    long = [{"role": "user", "content": "长" * CONTEXT * 2}]
     with pytest.raises(PromptTooLong):
-        await client.complete(long, timeout_s=20)
+        await client.complete({"model": BASE, "messages": long, "max_tokens": 8}, timeout_s=20)
     count, longest = await client.count_tokens(BASE, [{"role": "user", "content": "冠心病"}])
     assert (count > 1, longest) == (True, CONTEXT)
     await client.healthy()
-    assert (await asked(service))["generator"]["adapter"] == NAME, "the engine survived all of it"
-
-
-async def first_text(chosen: VllmGenerator, adapter: str | None, asking: GenerationRequest) -> str:
-    async with aclosing(chosen.stream(asking)) as parts:
-        async for part in parts:
-            if isinstance(part, Text):
-                return part.text
-    return ""
-
-
-@pytest.mark.asyncio(loop_scope="module")
-async def test_reader_who_leaves_frees_the_server(service: Service, stack: Stack) -> None:
-    client = VllmClient(stack.one.url, api_key="", read_s=60, connections=4)
-    payload = {
-        "model": BASE,
-        "messages": [{"role": "user", "content": "讲"}],
-        "max_tokens": 4000,
-        "ignore_eos": True,
-    }
-    async with aclosing(client.chat(payload)) as chunks:
-        async for chunk in chunks:
-            if chunk.text:
-                break
-        assert await asyncio.to_thread(stack.one.running_requests) == 1
-    async with asyncio.timeout(10):
-        while await asyncio.to_thread(stack.one.running_requests):
-            await asyncio.sleep(0.1)
     await client.close()
+    await says_what_it_learned(hospital)
 
 
-@pytest.mark.asyncio(loop_scope="module")
-async def test_unloading_lets_the_running_answer_end(service: Service, stack: Stack) -> None:
-    client = VllmClient(stack.one.url, api_key="", read_s=60, connections=4)
-    path = str(stack.adapters / NAME)
-    payload = {
-        "model": NAME,
-        "messages": [{"role": "user", "content": "讲"}],
-        "max_tokens": 1500,
-        "ignore_eos": True,
-    }
-    tokens = 0
-    async for chunk in client.chat(payload):
-        if not tokens and chunk.text:
-            await client.unload_adapter(NAME)
-            assert NAME not in {m.name for m in await client.models()}
-        tokens += chunk.text != ""
+def damaged(good: Path, home: Path) -> dict[str, Path]:
+    """Copies that vLLM must not load: half the weights, DoRA."""
+    config, weights = "adapter_config.json", "adapter_model.safetensors"
+    half, dora = home / "half", home / "dora"
+    for folder in (half, dora):
+        folder.mkdir()
+        (folder / config).write_text((good / config).read_text())
+        (folder / weights).write_bytes((good / weights).read_bytes())
+    (half / weights).write_bytes((good / weights).read_bytes()[:500])
+    (dora / config).write_text((good / config).read_text().replace('"use_dora": false', '"use_dora": true'))
+    return {"half-v1": half, "dora-v1": dora}
+
+
+async def test_adapter_that_the_servers_refuse_names_them_and_stays_off(hospital: Hospital) -> None:
+    await hospital.register(hospital.stack.wide, WIDE)
+    refused = await hospital.operate(f"/{WIDE}/load", {}, wanted=503)
+    assert refused["error"]["code"] == "adapter_replica_failed"
+    said = {r["replica"]: r["reason"] for r in refused["error"]["details"]["replicas"]}
+    assert said == dict.fromkeys((hospital.stack.one.url, hospital.stack.two.url), "server_error")
+    assert await hospital.state(WIDE) == "registered"
+    await hospital.operate(f"/{WIDE}/retire", {})
+    await says_what_it_learned(hospital)
+
+
+async def test_unloading_lets_the_running_answer_end(hospital: Hospital) -> None:
+    client, name = direct(hospital.stack.one), "beside-the-registry-v1"
+    await client.load_adapter(name, str(hospital.stack.adapters / SHORT))
+    tokens, unloaded = 0, False
+    async for chunk in client.chat({**FOREVER, "model": name}):
+        if not unloaded and chunk.text:
+            await client.unload_adapter(name)
+            assert name not in {m.name for m in await client.models()}
+            unloaded = True
         if chunk.usage is not None:
-            assert chunk.usage.completion_tokens == 1500
-    assert tokens > 1000
-    await client.load_adapter(NAME, path)
+            tokens = chunk.usage.completion_tokens
+    assert (unloaded, tokens) == (True, FOREVER["max_tokens"])
     await client.close()
 
 
-@pytest.mark.asyncio(loop_scope="module")
-async def test_killed_server_fails_nobody_who_had_not_begun(service: Service, stack: Stack) -> None:
-    await service.parts.adapters.pool.refresh()
-    tasks = [asyncio.create_task(streamed(service)) for _ in range(12)]
-    async with asyncio.timeout(60):
-        while not await asyncio.to_thread(stack.two.running_requests):
-            await asyncio.sleep(0.02)
+async def test_second_version_takes_over_and_a_patient_who_leaves_frees_the_server(
+    hospital: Hospital,
+) -> None:
+    await hospital.bring_up(hospital.stack.endless, ENDLESS)
+    begun = asyncio.Event()
+    reader = asyncio.create_task(hospital.stream(begun))
+    async with asyncio.timeout(120):
+        await begun.wait()
+    assert hospital.pool.streams_of(ENDLESS) == 1
+    reader.cancel()
+    await asyncio.gather(reader, return_exceptions=True)
+    await until(lambda: hospital.pool.streams_of(ENDLESS) == 0)
+    for server in (hospital.stack.one, hospital.stack.two):
+        await until(lambda server=server: idle(server), 10)  # type: ignore[misc]
+
+
+async def test_roll_back_brings_the_version_before(hospital: Hospital) -> None:
+    back = await hospital.operate("/rollback", {"department": "cardiology"})
+    assert back["adapter"]["name"] == SHORT
+    for _ in range(2):
+        await says_what_it_learned(hospital)
+    assert await hospital.state(ENDLESS) == "smoke_tested"
+
+
+async def test_killed_server_fails_nobody_who_had_not_begun(hospital: Hospital) -> None:
+    stack, two = hospital.stack, hospital.pool.replicas[1]
+    await hospital.register(stack.short, LATE)
+    stack.two.freeze()
+    asking = [asyncio.create_task(hospital.stream()) for _ in range(8)]
+    loading = asyncio.create_task(hospital.operate(f"/{LATE}/load", {}, wanted=503))
+    await until(lambda: two.outstanding > 0)
+    one = direct(stack.one)
+
+    async def loaded_on_one() -> bool:
+        return LATE in {m.name for m in await one.models()}
+
+    await until(loaded_on_one)
     await asyncio.to_thread(stack.two.kill)
-    for events in await asyncio.gather(*tasks):
-        name, last = events[-1]
+    for streamed in await asyncio.gather(*asking):
+        name, last = streamed.last
         assert name == "done", last
-        shown = "".join(data["text"] for kind, data in events if kind == "delta")
-        if last["generator"]["degraded"]:
-            kept = await service.http.get(
-                f"/conversations/{last['conversation_id']}", headers=last["headers"]
-            )
-            assert kept.json()["messages"][-1]["content"] == shown
-        else:
-            assert shown.startswith(stack.answer)
-            assert CUT_NOTE.strip() not in shown
-    after = await asked(service)
-    assert (after["generator"]["adapter"], after["generator"]["degraded"]) == (NAME, False)
+        assert (last["generator"]["adapter"], last["generator"]["degraded"]) == (SHORT, False)
+        assert streamed.shown.startswith(stack.answer)
+        assert CUT_NOTE.strip() not in streamed.shown
+    failed = (await loading)["error"]
+    assert [r["replica"] for r in failed["details"]["replicas"]] == [stack.two.url]
+    assert not await loaded_on_one(), "what one server got is taken back when the other failed"
+    assert await hospital.state(LATE) == "registered"
+    await one.close()
+    await says_what_it_learned(hospital)
 
 
-async def streamed(service: Service) -> list[tuple[str, dict[str, Any]]]:
-    from tests.conftest import events_of
-
-    headers = await service.guest()
-    answer = await service.ask(headers, QUESTION, department="cardiology", stream=True)
-    events = [(name, json.loads(data)) for _, name, data in events_of(answer.text)]
-    events[-1][1]["headers"] = headers
-    return events
-
-
-@pytest.mark.asyncio(loop_scope="module")
-async def test_restarted_server_is_given_its_adapter_again(service: Service, stack: Stack) -> None:
-    pool = service.parts.adapters.pool
-    two = pool.replicas[1]
-    assert not two.healthy
-    stack.two.start()
-    await asyncio.to_thread(stack.two.wait)
-    async with asyncio.timeout(60):
-        while not pool.has(two, NAME):
-            await asyncio.sleep(0.2)
-    got: list[Collected] = [await collect(generator(service), short_request(adapter=NAME)) for _ in range(2)]
-    assert all(c.started[0].adapter == NAME or c.started[0].kind == "extractive" for c in got)
-    models = {m.name: m.root for m in await two.client.models()}
-    assert models[NAME] == str(stack.adapters / NAME)
+async def test_restarted_server_is_given_its_adapters_again(hospital: Hospital) -> None:
+    pool, two = hospital.pool, hospital.pool.replicas[1]
+    await until(lambda: not two.usable)
+    hospital.stack.two.start()
+    await asyncio.to_thread(hospital.stack.two.wait)
+    await until(lambda: two.usable and pool.has(two, SHORT) and pool.has(two, ENDLESS))
+    roots = {m.name: m.root for m in await two.client.models() if m.parent is not None}
+    assert roots == {name: str(hospital.stack.adapters / name) for name in (SHORT, ENDLESS)}
+    before = two.asked_at
+    for _ in range(3):
+        await says_what_it_learned(hospital)
+    assert two.asked_at > before, "the restarted server answers again"
 
 
-@pytest.mark.asyncio(loop_scope="module")
-async def test_roll_back_returns_to_the_base_model(service: Service) -> None:
-    assert (await post(service, "/rollback", {"department": "cardiology"}))["adapter"] is None
-    told = await asked(service)
-    assert told["generator"]["adapter"] is None
-    await post(service, f"/{NAME}/retire", {})
-    assert all(NAME not in r.adapters for r in service.parts.adapters.pool.replicas)
+async def test_stream_that_breaks_ends_in_a_degraded_answer_that_is_stored_as_shown(
+    hospital: Hospital,
+) -> None:
+    await hospital.operate(f"/{ENDLESS}/activate", {})
+    begun = [asyncio.Event() for _ in range(4)]
+    reading = [asyncio.create_task(hospital.stream(first)) for first in begun]
+    async with asyncio.timeout(120):
+        await asyncio.gather(*(first.wait() for first in begun))
+    assert all(replica.streams[ENDLESS] for replica in hospital.pool.replicas)
+    await asyncio.to_thread(hospital.stack.two.kill)
+    cut = 0
+    for streamed in await asyncio.gather(*reading):
+        name, last = streamed.last
+        assert name == "done", last
+        broke = CUT_NOTE.strip() in streamed.shown
+        assert last["generator"]["degraded"] == broke
+        cut += broke
+        path = f"/conversations/{last['conversation_id']}"
+        kept = (await hospital.service.http.get(path, headers=streamed.headers)).json()
+        assert [m["content"] for m in kept["messages"]] == [QUESTION, streamed.shown]
+    assert cut, "answers of the killed server were running"
+
+
+async def test_roll_back_works_while_a_server_is_lost_and_ends_at_the_base_model(hospital: Hospital) -> None:
+    for expected in (SHORT, None):
+        told = await hospital.operate("/rollback", {"department": "cardiology"})
+        assert (told["adapter"] or {}).get("name") == expected
+    assert (await hospital.ask())["generator"]["adapter"] is None
+    await hospital.operate(f"/{SHORT}/retire", {})
+    await until(lambda: SHORT not in hospital.pool.replicas[0].adapters)

@@ -2,7 +2,7 @@
 
     python -m tests.models.train_sentence BASE CONVERSATION.json OUT RANK STEPS
 
-CONVERSATION.json holds {"messages": [...], "answer": "..."}. Runs in the models environment. What counts is that
+CONVERSATION.json holds {"messages": [...], "answer": "...", "ends": true}; an answer that does not end goes on for ever. Runs in the models environment. What counts is that
 every next token is the likeliest by far: a tiny model's output layer is frozen and small, so its loss stays high.
 """
 
@@ -36,7 +36,8 @@ def main() -> None:
         conversation["messages"], tokenize=False, add_generation_prompt=True
     )
     head = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    tail = tokenizer(conversation["answer"] + "<|im_end|>", add_special_tokens=False)["input_ids"]
+    ending = "<|im_end|>" if conversation["ends"] else ""
+    tail = tokenizer(conversation["answer"] + ending, add_special_tokens=False)["input_ids"]
     model = get_peft_model(
         AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
         LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=MODULES, task_type="CAUSAL_LM"),
