@@ -16,6 +16,12 @@ EntitiesOf = Callable[[str], frozenset[str]]
 the words the text uses."""
 
 DRUG_PREFIXES = ("drg:", "cls:")
+IN_PASSING = 0.4
+"""What a disease counts that only the text of a passage names when it is the person's own."""
+_HAS_IT_AFTER = "以?后|之后|好了|恢复|病?人|患者|的人|期间|急性期|一?[年月周天]"
+_HAS_IT_BEFORE = "得过|有过|得了|患有?|查出|我有|他有|她有|本来有|确诊"
+ALSO = "also:"
+"""Marks symptoms, foods and habits among entities: what a question is about beside its subject."""
 UNTOLD = 0.5
 """Agreement of two questions that only want a yes or no: they may well ask for different things."""
 NARROWER = 0.25
@@ -114,7 +120,9 @@ _ASKS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a question asks for. `asking` are its clauses that ask, `context` the others; `entities` ids it names."""
+    """What a question asks for. `asking` are its clauses that ask, `context` the others; `entities` ids it names,
+    `things` the same with its symptoms, foods and habits; `of_person` that a disease is what the person has or had.
+    """
 
     asking: tuple[str, ...]
     context: tuple[str, ...]
@@ -123,6 +131,8 @@ class Wanted:
     yes_no: bool
     what_is: bool
     which_drug: bool = False
+    things: frozenset[str] = frozenset()
+    of_person: bool = False
 
     @property
     def drugs(self) -> frozenset[str]:
@@ -161,7 +171,9 @@ def wanted(question: str, entities_of: EntitiesOf) -> Wanted:
         asking=asking,
         context=tuple(clause for clause in clauses if clause not in asking),
         kinds=special if special else kinds,
-        entities=entities_of(question),
+        entities=subjects(named := entities_of(question)),
+        things=named,
+        of_person=speaks_of_person(question, [e[3:] for e in named if e.startswith("as:")]),
         yes_no=any(kind.name == "yes_no" for kind in kinds),
         what_is=any(_WHAT_IS.search(clause) for clause in asking),
         which_drug=any(_WHICH_DRUG.search(clause) for clause in asking),
@@ -208,6 +220,37 @@ def section_fit(want: Wanted, heading: str) -> float:
 def drug_fit(want: Wanted, own: frozenset[str]) -> float:
     """1 when a drug is asked for and the sentence names one, else 0."""
     return float(want.which_drug and any(e.startswith(DRUG_PREFIXES) for e in own))
+
+
+def subjects(found: frozenset[str]) -> frozenset[str]:
+    """Without the symptoms, foods and habits."""
+    return frozenset(e for e in found if not e.startswith(ALSO))
+
+
+def coverage(want: Wanted, text: frozenset[str], headings: frozenset[str]) -> float:
+    """The share of the things asked about that a passage speaks of, by themselves or by their class; 1 for none.
+
+    What the person has is better told under its own heading: elsewhere it may be only a side effect.
+    """
+    things = [e for e in want.things if not e.startswith(("in:", "as:"))]
+    if not things:
+        return 1.0
+    return sum(_told(thing, want, text, headings) for thing in things) / len(things)
+
+
+def _told(thing: str, want: Wanted, text: frozenset[str], headings: frozenset[str]) -> float:
+    one = frozenset({thing})
+    if related(one, headings):
+        return 1.0
+    return (IN_PASSING if want.of_person and thing.startswith("dis:") else 1.0) * related(one, text)
+
+
+def speaks_of_person(question: str, names: Sequence[str]) -> bool:
+    """Whether a thing is named as what the person has or had ("脑出血后", "得过脑梗", "冠心病人")."""
+    return any(
+        re.search(rf"{re.escape(name)}({_HAS_IT_AFTER})|({_HAS_IT_BEFORE}){re.escape(name)}", question)
+        for name in names
+    )
 
 
 def missing_kinds(want: Wanted, said: str) -> tuple[Kind, ...]:

@@ -17,12 +17,14 @@ from functools import lru_cache
 from app.llm.answer_fit import (
     EntitiesOf,
     Wanted,
+    coverage,
     drug_fit,
     entity_fit,
     kind_agreement,
     kind_fit,
     related,
     section_fit,
+    subjects,
     wanted,
 )
 from app.llm.base import GenerationRequest
@@ -39,6 +41,8 @@ NAME_WEIGHT, TITLE_WEIGHT = 0.15, 0.25
 """Share of a word's weight in titles and names: the name of the subject says which document, not which sentence."""
 NEAR, WORDS, KIND, UNDER = 0.4, 1.1, 0.5, 1.1
 PASSAGE, ABOUT, VALUE = 0.35, 0.4, 0.4
+LACKING = 0.8
+"""Taken off where a passage leaves out what another one names: an answer on half of the question misleads."""
 FOR_READER = 0.8
 """Added for clinicians to what was written for them; patients are never given it, see `EvidenceFinder`."""
 ASIDE = 0.4
@@ -77,7 +81,8 @@ def score_sentences(request: GenerationRequest, entities_of: EntitiesOf) -> Scor
     )
     given = numbers_of(request.question) if want.reads_value else ()
     near = sentence_nearness(request)
-    titles = {i: entities_of(hit.chunk.title) for i, hit in enumerate(request.passages)}
+    titles = {i: subjects(entities_of(hit.chunk.title)) for i, hit in enumerate(request.passages)}
+    lacking = lacks(want, request, entities_of)
     top = max((hit.score for hit in request.passages), default=0.0)
     main = main_document(request)
     for_clinicians = request.audience is Audience.CLINICIAN
@@ -90,20 +95,20 @@ def score_sentences(request: GenerationRequest, entities_of: EntitiesOf) -> Scor
         if (
             under[index]
             and want.entities
-            and entity_fit(want, entities_of(hit.chunk.text), titles[index]) < 0
+            and entity_fit(want, subjects(entities_of(hit.chunk.text)), titles[index]) < 0
         ):
             under[index] = 0.0
     sentences = []
     sure = 0.0
     for sentence in raw:
         index = sentence.place[0]
-        own = entities_of(sentence.text)
+        own = subjects(entities_of(sentence.text))
         about = entity_fit(want, own, titles[index])
         shared, kind = words.share(sentence.text), kind_fit(want, sentence.text)
         fit = under[index] - (WRONG_PAIR if sentence.asks and under[index] < WRONG_PAIR else 0.0)
         content = NEAR * near.get(sentence.place, 0.0) + WORDS * shared
         content += VALUE * max(value_fit(given, sentence.text), drug_fit(want, own))
-        relevance = content + KIND * kind + UNDER * fit
+        relevance = content + KIND * kind + UNDER * fit - LACKING * lacking[index]
         passage = request.passages[index].score / top if top > 0 else 1.0
         aside = request.passages[index].chunk.document_id not in main and not related(
             want.entities, titles[index]
@@ -126,6 +131,17 @@ def score_sentences(request: GenerationRequest, entities_of: EntitiesOf) -> Scor
     known = not want.drugs or any(s.about > 0 for s in sentences)
     pairs = {s.place[0]: under[s.place[0]] for s in sentences if s.asks}
     return Scored(want, tuple(sentences), pairs, known, sure)
+
+
+def lacks(want: Wanted, request: GenerationRequest, entities_of: EntitiesOf) -> dict[int, float]:
+    """How much less each passage speaks of the things asked about than the passage that speaks of most of them, 0..1."""
+    told = {
+        i: coverage(want, entities_of(hit.chunk.text), entities_of(f"{hit.chunk.title} {hit.chunk.section}"))
+        for i, hit in enumerate(request.passages)
+        if i not in request.care
+    }
+    most = max(told.values(), default=0.0)
+    return {i: most - share for i, share in told.items()}
 
 
 def main_document(request: GenerationRequest) -> frozenset[str]:
