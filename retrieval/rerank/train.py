@@ -1,8 +1,8 @@
 """Learns the embedded reranker's weights from groups of candidates with one labelled passage each.
 
-    python -m retrieval.rerank.train FEATURES.npz [--leave-out NAME …] [--embedder NAME]
+    python -m retrieval.rerank.train FEATURES.npz … [--leave-out NAME …] [--embedder NAME]
 
-FEATURES.npz comes from `benchmarks/retrieval.py --features-out`. A listwise logistic regression (softmax
+FEATURES.npz come from `benchmarks/retrieval.py` and `benchmarks/asked.py` with `--features-out`. A listwise logistic regression (softmax
 over the candidates of a question, L2 penalty) over standardised features; cross-validated figures are
 printed before the final fit on all groups. Groups of a source that is left out are never trained on, only
 reported on: what the weights do to text of another kind. Features that do not vary in the data (fields its
@@ -119,12 +119,13 @@ def cross_validate(groups: list[Group], left_out: frozenset[str]) -> Array:
 def main() -> None:
     """Command line, see the module's description."""
     parser = argparse.ArgumentParser(description="Train the embedded reranker.")
-    parser.add_argument("features", type=Path)
+    parser.add_argument("features", type=Path, nargs="+")
     parser.add_argument("--leave-out", nargs="*", default=[], help="sources never trained on")
     parser.add_argument("--embedder", default=DEFAULT_EMBEDDER, help="whose vectors the features are made of")
     parser.add_argument("--out", type=Path, default=DATA / WEIGHTS_FILE)
     arguments = parser.parse_args()
-    groups, left_out = read_groups(arguments.features), frozenset(arguments.leave_out)
+    groups = [group for path in arguments.features for group in read_groups(path)]
+    left_out = frozenset(arguments.leave_out)
     ranks = cross_validate(groups, left_out)
     report = {"all": figures(ranks)}
     for source in sorted({group.source for group in groups}):
