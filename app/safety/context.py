@@ -27,6 +27,8 @@ CASE_QUESTION = re.compile(
     r"考虑|诊断|首选|首先|最可能|处理|检查|措施|哪种|哪个|哪项|什么疾病|护理|答案|分析|鉴别"
 )
 MODAL = re.compile(r"会|就|该|能|可以|要|怎么|如何|咋|是不是")
+# 36岁时, 十几岁的时候: a time of life told of later.
+AT_AN_AGE = re.compile(r"[\d十几]岁(?:多|左右)?(?:时候?|那年|那会|的时候)")
 OF_RISK = re.compile(r"[^，。！？；\n]{0,6}(?:的?(?:风险|概率|几率|可能性|危险吗))")
 WILL = re.compile(r"(?<![就总老都也还才一体不])会(?![诊员议计场长])[^，]{0,8}$")
 ASKING = re.compile(r"[^，。！？；\n]{0,6}(?:吗|嘛|么|不)")
@@ -83,6 +85,7 @@ class Context:
             if name.startswith("ctx."):
                 cover = strict if name in {"ctx.neg", "ctx.neg_short"} else plain
                 cues[name[4:]] = [s for s in spans if not cover.hides(*s)]
+        cues["past"] += [m.span() for m in AT_AN_AGE.finditer(scan.text)]
         cues["past"] += [
             (m.start, m.end) for m in scan.measurements if m.name == "ago" and m.value >= TWO_WEEKS_MIN
         ]

@@ -27,23 +27,23 @@ N = f"({NUMBER})"
 # A value read from a device: one lone Chinese digit (一下, 两个) is no reading.
 V = r"((?>\d{1,4}(?:\.\d{1,2})?)|[零〇一二两三四五六七八九十百]{2,8}(?:点[零〇一二三四五六七八九]{1,2})?|[一二两三四五六七八九]点(?:[零〇一二三四五六七八九]{1,2}|[多几]))"
 NOT_NUMBER = r"[^\d。！？；\n零〇一二两三四五六七八九十百]"
+# Between a rate, a temperature … and its number no other quantity may be named.
+OWN = r"[^\d。！？；\n零〇一二两三四五六七八九十百压糖温氧钾]"
 CHILD = r"(?:宝宝|宝贝|娃|孩子|婴儿|小孩|幼儿|儿子|女儿|崽|细路|毛毛|囡|伢|小家伙|闺女|孙子|孙女|男宝|女宝|bb|小朋友)"
 
 PRESSURE_PAIR = re.compile(rf"{N}(?:mmhg)?(?:/|比|／|，?低压){N}")
 SYSTOLIC = re.compile(rf"(?:高压|收缩压|上压){NOT_NUMBER}{{0,6}}{V}")
 DIASTOLIC = re.compile(rf"(?:低压|舒张压|下压){NOT_NUMBER}{{0,6}}{V}")
 PRESSURE_ONE = re.compile(
-    rf"(?:血压|bp)(?!.{{0,4}}(?:低压|舒张压|下压)){NOT_NUMBER}{{0,10}}{V}(?!\s*(?:年|天|个|片|次|岁|月|/|比|多年|几年|周))"
+    rf"(?:血压|bp)(?!.{{0,10}}(?:低压|舒张压|下压)){NOT_NUMBER}{{0,10}}{V}(?!\s*(?:年|天|个|片|次|岁|月|/|比|多年|几年|周))"
 )
-GLUCOSE = re.compile(
-    rf"(?:血糖|glucose|指血|随机糖){NOT_NUMBER}{{0,14}}{V}(?!\s*(?:年|天|个|片|次|岁|月|点|号))"
-)
+GLUCOSE = re.compile(rf"(?:血糖|glucose|指血|随机糖){OWN}{{0,14}}{V}(?!\s*(?:年|天|个|片|次|岁|月|点|号))")
 GLUCOSE_UNIT = re.compile(rf"{N}(?:mmol|毫摩)")
 GLUCOSE_OFF = re.compile(
     r"血糖[^。！？；\n]{0,12}?(hi(?:gh)?(?![a-z])|爆表|超(?:出)?(?:了)?(?:量程|上限)|测不出来?太高|lo(?:w)?(?![a-z]))"
 )
 HEART_RATE = re.compile(
-    rf"(?:心率|心跳|脉搏|脉率|心脏|脉(?!氧)|hr|跳到|跳得?){NOT_NUMBER}{{0,10}}{V}(?!\s*(?:年|天|个|片|岁|月|点|小时|分钟|mg|秒|周|/\d|度))"
+    rf"(?:心率|心跳|脉搏|脉率|心脏|脉(?!氧)|hr|跳到|跳得?){OWN}{{0,10}}{V}(?!\s*(?:年|天|个|片|岁|月|点|小时|分钟|mg|秒|周|/\d|度))"
 )
 PER_MINUTE = re.compile(
     rf"(?:一分钟|每分钟|1分钟|一分){NOT_NUMBER}{{0,4}}{N}(?:来|多|几)?(?:下|次|跳)(?!呼吸)"
@@ -58,10 +58,8 @@ TEMP_WORD = re.compile(
 NOT_BODY = re.compile(
     r"(?:水温|室温|气温|室内|空调|外面|天气|近视|散光|角度|屋里|屋子|洗澡水|水|冷水|热水|户外|零下|弯|抬高|倾斜|床头|摇高|旋转|外展)[^，。]{0,6}$"
 )
-OXYGEN = re.compile(rf"(?:血氧|氧饱和|饱和度|指脉氧|指氧|氧饱|spo2|sao2|氧合){NOT_NUMBER}{{0,10}}{V}")
-POTASSIUM = re.compile(
-    rf"(?:血钾|钾离子|钾)(?![片盐])(?:（?k\+?）?)?{NOT_NUMBER}{{0,8}}{V}(?!\s*(?:片|g|mg|年|天))"
-)
+OXYGEN = re.compile(rf"(?:血氧|氧饱和|饱和度|指脉氧|指氧|氧饱|spo2|sao2|氧合){OWN}{{0,10}}{V}")
+POTASSIUM = re.compile(rf"(?:血钾|钾离子|钾)(?![片盐])(?:（?k\+?）?)?{OWN}{{0,8}}{V}(?!\s*(?:片|g|mg|年|天))")
 INR = re.compile(rf"(?:inr|国际标准化比值){NOT_NUMBER}{{0,8}}{V}")
 PILLS = re.compile(rf"{N}(?:多|来|几)?(?:片|粒|颗|丸)")
 YEARS = re.compile(rf"{N}(?:多|来)?(?:周)?岁(半)?")
