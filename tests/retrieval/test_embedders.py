@@ -220,3 +220,13 @@ async def test_many_askers_are_answered_each_with_their_own(embedder: Embedder) 
     expected = embedder.embed(texts, "query").dense
     np.testing.assert_allclose(np.concatenate([g.dense for g in got]), expected, atol=1e-4)
     batcher.close()
+
+
+def test_a_question_asked_again_has_the_same_vector_whatever_else_is_asked(embedder: Embedder) -> None:
+    first = embedder.embed(["他汀伤肝吗"], "query").dense[0].copy()
+    many = embedder.embed([f"第{n}个问题" for n in range(300)] + ["他汀伤肝吗", "他汀伤肝吗"], "query").dense
+    again = embedder.embed(["他汀伤肝吗", "偏瘫怎么翻身"], "query").dense
+    assert many.shape == (302, embedder.dim)
+    for vector in (many[-1], many[-2], again[0]):
+        np.testing.assert_allclose(vector, first, atol=1e-5)
+    assert not np.allclose(again[1], first)
