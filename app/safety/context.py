@@ -32,6 +32,9 @@ AT_AN_AGE = re.compile(r"[\d十几]岁(?:多|左右)?(?:时候?|那年|那会|�
 OF_RISK = re.compile(r"[^，。！？；\n]{0,6}(?:的?(?:风险|概率|几率|可能性|危险吗))")
 WILL = re.compile(r"(?<![就总老都也还才一体不])会(?![诊员议计场长])[^，]{0,8}$")
 ASKING = re.compile(r"[^，。！？；\n]{0,6}(?:吗|嘛|么|不)")
+WHENEVER = re.compile(
+    r"(?:的时候|时候?)[，]?[^，。！？；\n]{0,6}(?:应该|应当|该|要怎么|怎么|如何|怎样|首先|先)"
+)
 HABITUAL = frozenset("就总老都也还才常便")
 NOT_ONCE = frozenset({"过敏", "过去", "过不", "过来", "过于"})
 QUESTION_END = re.compile(r"(?:吗|嘛|呢|(?<![什怎那这多])么)(?=[^，。！？；\n]{4})")
@@ -230,7 +233,7 @@ class Context:
             return True
         if OF_RISK.match(self.scan.text[mention.end : mention.end + 12]):
             return not self.has("now", place.sentence)
-        return self._asks_will(mention, clause)
+        return self._asks_will(mention, clause) or self._whenever(mention, place)
 
     def _at_risk(self, cue: Span, start: int) -> bool:
         habitual = self.scan.text[max(0, cue[0] - 1) : cue[0]] in HABITUAL
@@ -241,6 +244,12 @@ class Context:
         before = self.scan.text[max(clause[0], mention.start - 12) : mention.start + 1]
         after = self.scan.text[mention.end : mention.end + 10]
         return bool(WILL.search(before)) and bool(ASKING.match(after))
+
+    def _whenever(self, mention: Mention, place: Place) -> bool:
+        """老年人胸痛时家属应该先做什么: what to do in general, with nobody in particular and no cry for help."""
+        if not WHENEVER.match(self.scan.text[mention.end : mention.end + 16]):
+            return False
+        return not any(self.has(name, place.sentence) for name in ("family", "help", "intense"))
 
     def _hypo_ends(self, start: int, end: int) -> bool:
         between = (start, end)

@@ -26,9 +26,11 @@ class Measurement:
 N = f"({NUMBER})"
 # A value read from a device: one lone Chinese digit (一下, 两个) is no reading.
 V = r"((?>\d{1,4}(?:\.\d{1,2})?)|[零〇一二两三四五六七八九十百]{2,8}(?:点[零〇一二三四五六七八九]{1,2})?|[一二两三四五六七八九]点(?:[零〇一二三四五六七八九]{1,2}|[多几]))"
-NOT_NUMBER = r"[^\d。！？；\n零〇一二两三四五六七八九十百]"
+# 一直, 一般, 一量 … are words, no numbers.
+ONE_WORD = "一(?=[直般量测看早样些])"
+NOT_NUMBER = rf"(?:[^\d。！？；\n零〇一二两三四五六七八九十百]|{ONE_WORD})"
 # Between a rate, a temperature … and its number no other quantity may be named.
-OWN = r"[^\d。！？；\n零〇一二两三四五六七八九十百压糖温氧钾]"
+OWN = rf"(?:[^\d。！？；\n零〇一二两三四五六七八九十百压糖温氧钾]|{ONE_WORD})"
 CHILD = r"(?:宝宝|宝贝|娃|孩子|婴儿|小孩|幼儿|儿子|女儿|崽|细路|毛毛|囡|伢|小家伙|闺女|孙子|孙女|男宝|女宝|bb|小朋友)"
 
 PRESSURE_PAIR = re.compile(rf"{N}(?:mmhg)?(?:/|比|／|，?低压){N}")
@@ -49,6 +51,9 @@ PER_MINUTE = re.compile(
     rf"(?:一分钟|每分钟|1分钟|一分){NOT_NUMBER}{{0,4}}{N}(?:来|多|几)?(?:下|次|跳)(?!呼吸)"
 )
 BEATS = re.compile(rf"(?<!呼吸)(?<!呼吸次数){N}(?:多)?(?:次/分|次每分|次一分|下一分|次1分|bpm|下/分|跳/分)")
+SLOW_COUNT = re.compile(
+    rf"(?:心|脉)[^。！？；\n]{{0,16}}(?:一分钟|每分钟)(?:才|只有|就|只|有|到|不到){{0,2}}{N}(?!\d|秒|分|块|元)"
+)
 BREATHS = re.compile(rf"(?:呼吸(?:频率|次数)?|喘){NOT_NUMBER}{{0,6}}{N}(?:多)?(?:次|下|/分)")
 TEMP_UNIT = re.compile(rf"{N}(?:多)?(?:度|℃|°c?)([零一二三四五六七八九半\d])?")
 TEMP_WORD = re.compile(
@@ -68,7 +73,7 @@ MONTHS_OLD = re.compile(
 )
 PREGNANT_BEFORE = re.compile(r"(?:怀孕|怀了|孕|胎)[^，。]{0,3}$")
 DAYS_OLD = re.compile(
-    rf"(?:出生|生下来|生后|生出来)[^，。]{{0,3}}{N}(?:多|来)?(天|周|个?半?月)|{N}(?:多|来)?(天|周)(?:大)?的?(?:小)?{CHILD}|{CHILD}[^，。]{{0,3}}?(?:才|刚){N}(天|周)"
+    rf"(?:出生|生下来|生后|生出来)[^，。]{{0,3}}{N}(?:多|来)?(天|周|个?半?月)|{N}(?:多|来)?(天|周)(?:大)?的?(?:小)?{CHILD}|{CHILD}[^，。]{{0,3}}?(?:才|刚){N}(?:来|多|几)?(天|周)|{CHILD}{N}(?:来|多)?(天|周)(?=[，。\n]|大|发烧|发热|体温)"
 )
 NEWBORN = re.compile(
     r"(?:刚|还没|没|未|快|才)(?:出)?满月|满月(?:的)?(?:小)?(?:宝|娃|孩)|新生儿|月子里的?(?:宝|娃|孩|毛)|月娃|刚出生|刚生下来|没出月子的?(?:宝|娃|孩)"
@@ -240,6 +245,7 @@ READERS: tuple[Callable[[str], Iterator[Measurement]], ...] = (
     _one(HEART_RATE, "heart_rate", 15, 280),
     _one(PER_MINUTE, "heart_rate", 15, 280),
     _one(BEATS, "heart_rate", 25, 280),
+    _one(SLOW_COUNT, "heart_rate", 15, 280),
     _one(BREATHS, "breaths", 4, 90),
     _temperature,
     _one(OXYGEN, "oxygen", 40, 100),
