@@ -4,9 +4,9 @@ The base is Gemma 3 270M (base, not instruction-tuned) as the packages `gemma3-2
 Its embeddings are cut to the tokens that occur here (losses are over that vocabulary, before and after alike), so that
 model and data fit in two small parcels and can be trained on a host without a registry. Three steps:
 
-    python benchmarks/pretrained.py pack  GGUF PAIRS.jsonl FOLDER        # here: tokens, weights, prompts
-    python benchmarks/pretrained.py train FOLDER OUT [PAIRS HELD_OUT]    # on the GPU host (or a patient CPU, on fewer)
-    python benchmarks/pretrained.py score FOLDER OUT                     # here: losses with intervals, answers as text
+    python -m benchmarks.pretrained pack  GGUF PAIRS.jsonl FOLDER        # here: tokens, weights, prompts
+    python -m benchmarks.pretrained train FOLDER OUT [PAIRS HELD_OUT]    # on the GPU host (or a patient CPU, on fewer)
+    python -m benchmarks.pretrained score FOLDER OUT                     # here: losses with intervals, answers as text
     python -m finetune evaluate --answers OUT/after.jsonl --baseline OUT/before.jsonl --out OUT/report
 
 PAIRS.jsonl holds {"question", "answer"} lines of any open Chinese medical question-answer set.
@@ -102,18 +102,25 @@ def texts(pairs: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]], di
     """Training and held-out pairs, and the prompts of the evaluation questions (with the passage they rest on)."""
     from finetune.evaluation.questions import load_questions
     from finetune.evaluation.safety import DOCUMENTS
+    from finetune.settings import DataSettings
+    from finetune.twins import find_twins
     from knowledge_base.document import read_documents
 
     lines = [json.loads(line) for line in pairs.read_text(encoding="utf-8").splitlines()]
     good = [(r["question"].strip(), r["answer"].strip()) for r in lines if 20 <= len(r["answer"]) <= 300]
     good = list(dict(good).items())
     random.Random(SEED).shuffle(good)
+    held_out, rest = good[:HELD_OUT], good[HELD_OUT:]
+    near = DataSettings().near_duplicate
+    found = find_twins([q for q, _ in held_out], [q for q, _ in rest], near=near, paraphrase=1, embedder=None)
+    seen = {twin.j for twin in found}
+    train = [pair for n, pair in enumerate(rest) if n not in seen][:TRAIN]
     documents = {d.document_id: d for d in read_documents(DOCUMENTS)}
     prompts = {}
     for question in load_questions():
         passage = best_passage(documents[question.reference[0]], question.question)
         prompts[question.id] = f"资料：{passage}\n问：{question.question}\n答："
-    return good[HELD_OUT : HELD_OUT + TRAIN], good[:HELD_OUT], prompts
+    return train, held_out, prompts
 
 
 def best_passage(document: Any, question: str) -> str:

@@ -3,12 +3,18 @@
     python -m benchmarks.serving client --url http://127.0.0.1:8000 --models qwen            # Anxin's model client
     python -m benchmarks.serving client --url … --models a0,a1,a2,a3 --adapter-root /tmp/adapters
     python -m benchmarks.serving client --url … --models a0,a1 --streams 64 --load a4=/tmp/adapters/a4
-    python -m benchmarks.serving api --url … --model tiny-qwen2 --api http://127.0.0.1:8001 --api-pid 4711
+    python -m benchmarks.serving api --url … --base qwen --api http://127.0.0.1:8001 --api-pids 4711 --prompts P.json
 
 `client` compares a bare HTTP client with the generator that the service uses (routing, token budget, deadlines,
-sentence buffer) on prompts of the service's own form. `api` sends questions to a running service and the prompts that
-it made of them (`--prompts`, a JSON list of message lists) straight to its model server. Tokens are vLLM's own count
-(`vllm:generation_tokens_total`), so both ways are measured alike.
+sentence buffer) on prompts of the service's own form. `api` sends a question to a running service and the prompt that
+it made of it (`--prompts`, a JSON list of message lists) straight to its model server; its answers must pass the
+review, so the model is one of `benchmarks.spoken_model`. First times there are those of the first whole sentence, for
+that is what a reader gets; the service's own time for rewriting, search and reranking is taken off.
+
+Each way runs twice, in the order straight, Anxin, Anxin, straight, so that neither profits from what the other left
+behind. `client` uses no prompt twice and begins each with words of its own; `cached` is the share of prompt tokens
+that vLLM found in its prefix cache (the rules, which all prompts share), to be seen equal for both. Tokens are vLLM's
+own count (`vllm:generation_tokens_total`).
 """
 
 from __future__ import annotations
@@ -39,9 +45,17 @@ from app.observability import configure_logging
 from app.safety.types import Audience, Level, TriageResult
 from retrieval.types import Chunk, Hit
 
+QUESTION = "冠心病患者可以运动吗？"
 WORDS = "冠心病患者可以适度运动。服药期间注意出血。血压应定期复查。胸痛不缓解拨打急救电话。饮食清淡少盐。"
 STREAMS = (1, 16, 64)
 SEEDS = itertools.count(1000)  # no prompt is used twice: the second way would find it in vLLM's prefix cache
+COUNTED = {
+    "tokens": "vllm:generation_tokens_total",
+    "prompt": "vllm:prompt_tokens_total",
+    "asked": "vllm:prefix_cache_queries_total",
+    "cached": "vllm:prefix_cache_hits_total",
+}
+LOAD_AFTER_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,35 @@ class Sample:
 
 
 Call = Callable[[int, str], Awaitable[Sample]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one pass, or several of one way together, came to. `counted` are vLLM's own counters over it."""
+
+    samples: tuple[Sample, ...]
+    seconds: float
+    cpu_s: float
+    counted: dict[str, float]
+
+    @property
+    def rate(self) -> float:
+        """Output tokens per second."""
+        return self.counted["tokens"] / self.seconds
+
+    @property
+    def failed(self) -> int:
+        return sum(sample.failed for sample in self.samples)
+
+    def first_ms(self, share: float) -> float:
+        firsts = sorted(s.first_s for s in self.samples if not s.failed)
+        return firsts[min(len(firsts) - 1, int(share * len(firsts)))] * 1000 if firsts else 0.0
+
+    def __add__(self, other: Measured) -> Measured:
+        counted = {name: value + other.counted[name] for name, value in self.counted.items()}
+        return Measured(
+            self.samples + other.samples, self.seconds + other.seconds, self.cpu_s + other.cpu_s, counted
+        )
 
 
 def request(seed: int, model: str | None, passages: int, chars: int) -> GenerationRequest:
@@ -69,7 +112,18 @@ def request(seed: int, model: str | None, passages: int, chars: int) -> Generati
 
     hits = tuple(
         Hit(
-            Chunk(f"c{n}", f"d{n}", f"资料{n}", "概述", text(), "cardiology", "guide", "all", "指南", "2023"),
+            Chunk(
+                f"c{n}",
+                f"d{n}",
+                f"{seed}号资料{n}",
+                "概述",
+                text(),
+                "cardiology",
+                "guide",
+                "all",
+                "指南",
+                "2023",
+            ),
             1 / (n + 1),
         )
         for n in range(passages)
@@ -87,9 +141,15 @@ def messages_of(asked: GenerationRequest) -> list[dict[str, str]]:
 
 
 def direct(
-    url: str, http: httpx.AsyncClient, prompt: Callable[[int], list[dict[str, str]]], tokens: int
+    url: str,
+    http: httpx.AsyncClient,
+    prompt: Callable[[int], list[dict[str, str]]],
+    tokens: int,
+    *,
+    to_the_end: bool,
 ) -> Call:
-    """A bare streaming client."""
+    """A bare streaming client; `to_the_end`: answers of exactly `tokens`, else as the model ends them, and the first
+    time is that of the first whole sentence."""
 
     async def call(seed: int, model: str) -> Sample:
         body = {
@@ -98,17 +158,17 @@ def direct(
             "max_tokens": tokens,
             "temperature": 0.2,
             "stream": True,
+            "ignore_eos": to_the_end,
         }
-        begun, first = time.perf_counter(), 0.0
-        async with http.stream(
-            "POST", f"{url}/v1/chat/completions", json={**body, "ignore_eos": True}
-        ) as response:
+        begun, first, text = time.perf_counter(), 0.0, ""
+        async with http.stream("POST", f"{url}/v1/chat/completions", json=body) as response:
             if response.status_code != 200:
                 return Sample(0, 0, failed=True)
             async for line in response.aiter_lines():
                 if not first and line.startswith("data: {"):
                     choices = json.loads(line[6:])["choices"]
-                    if choices and choices[0]["delta"].get("content"):
+                    text += (choices[0]["delta"].get("content") or "") if choices else ""
+                    if text and (to_the_end or "。" in text):
                         first = time.perf_counter() - begun
         return Sample(first, time.perf_counter() - begun, failed=not first)
 
@@ -139,15 +199,17 @@ def through_client(generator: VllmGenerator, base: str, passages: int, chars: in
     return call
 
 
-def through_api(api: str, http: httpx.AsyncClient, questions: list[str], token: str) -> Call:
-    """The whole service over server-sent events; the first token is its first reviewed sentence."""
+def through_api(apis: list[str], http: httpx.AsyncClient, question: str, department: str) -> Call:
+    """The whole service over server-sent events, each question by a guest of its own, its processes in turn; its first
+    time is that of its first reviewed sentence, less the service's own rewriting, search and reranking."""
 
     async def call(seed: int, _: str) -> Sample:
-        body = {"message": questions[seed % len(questions)], "stream": True}
-        begun, first, done = time.perf_counter(), 0.0, {}
-        headers = {"Authorization": f"Bearer {token}"}
+        api = apis[seed % len(apis)]
+        admitted = (await http.post(f"{api}/api/v1/auth/guest")).json()
+        headers = {"Authorization": f"Bearer {admitted['access_token']}"}
+        body = {"message": question, "stream": True, "department": department}
+        begun, first, event, done = time.perf_counter(), 0.0, "", {}
         async with http.stream("POST", f"{api}/api/v1/chat", json=body, headers=headers) as response:
-            event = ""
             async for line in response.aiter_lines():
                 if line.startswith("event: "):
                     event = line[7:]
@@ -157,73 +219,108 @@ def through_api(api: str, http: httpx.AsyncClient, questions: list[str], token: 
                     done = json.loads(line[6:])
         timings = done.get("timings_ms", {})
         found = sum(timings.get(step, 0.0) for step in ("rewrite", "retrieve", "rerank")) / 1000
-        degraded = not done or done["generator"]["degraded"]
-        return Sample(first - found, time.perf_counter() - begun, failed=degraded)
+        own = not done or done["generator"]["degraded"] or done["generator"]["kind"] != "vllm"
+        return Sample(first - found, time.perf_counter() - begun, failed=own)
 
     return call
 
 
-async def generated(url: str, http: httpx.AsyncClient) -> float:
-    text = (await http.get(f"{url}/metrics")).text
-    lines = [x for x in text.splitlines() if x.startswith("vllm:generation_tokens_total")]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+async def counters(url: str, http: httpx.AsyncClient) -> dict[str, float]:
+    lines = (await http.get(f"{url}/metrics")).text.splitlines()
+    return {
+        name: sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(metric))
+        for name, metric in COUNTED.items()
+    }
 
 
-def cpu_seconds(pid: int) -> float:
+def cpu_seconds(pids: list[int]) -> float:
+    return sum(cpu_seconds_of(pid) for pid in pids)
+
+
+def cpu_seconds_of(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def measure(
-    name: str,
-    call: Call,
-    models: list[str],
-    streams: int,
-    rounds: int,
-    url: str,
-    http: httpx.AsyncClient,
-    pid: int,
-) -> float:
-    """One line of figures; returns output tokens per second."""
-    total, gate = max(streams * rounds, 8), asyncio.Semaphore(streams)
+@dataclass(frozen=True)
+class Bench:
+    """Where and how much; `pids` are the processes whose CPU counts."""
 
-    async def one(n: int) -> Sample:
-        async with gate:
-            return await call(next(SEEDS), models[n % len(models)])
+    url: str
+    http: httpx.AsyncClient
+    models: list[str]
+    rounds: int
+    pids: dict[str, list[int]]
 
-    before, cpu, begun = await generated(url, http), cpu_seconds(pid), time.perf_counter()
-    samples = await asyncio.gather(*(one(n) for n in range(total)))
-    spent = time.perf_counter() - begun
-    rate = (await generated(url, http) - before) / spent
-    firsts = sorted(s.first_s for s in samples if not s.failed) or [0.0]
+    async def one_pass(self, name: str, call: Call, streams: int) -> Measured:
+        total, gate = max(streams * self.rounds, 8), asyncio.Semaphore(streams)
 
-    def at(share: float) -> float:
-        return firsts[min(len(firsts) - 1, int(share * len(firsts)))] * 1000
+        async def one(n: int) -> Sample:
+            async with gate:
+                return await call(next(SEEDS), self.models[n % len(self.models)])
 
-    failed = sum(s.failed for s in samples)
-    print(
-        f"{name:8} models={len(models)} streams={streams:3} answers={total:3} failed={failed} out_tok/s={rate:8.1f} "
-        f"first_ms p50={at(0.5):7.1f} p95={at(0.95):7.1f} cpu_s={cpu_seconds(pid) - cpu:.2f} wall_s={spent:.1f}",
-        flush=True,
-    )
-    return rate
+        pids = self.pids[name]
+        before, cpu, begun = await counters(self.url, self.http), cpu_seconds(pids), time.perf_counter()
+        samples = await asyncio.gather(*(one(n) for n in range(total)))
+        seconds, spent = time.perf_counter() - begun, cpu_seconds(pids) - cpu
+        after = await counters(self.url, self.http)
+        return Measured(tuple(samples), seconds, spent, {key: after[key] - before[key] for key in COUNTED})
 
-
-async def load_later(url: str, wanted: list[str], http: httpx.AsyncClient) -> None:
-    """Hot-loads adapters while the streams run."""
-    for pair in wanted:
-        await asyncio.sleep(2)
-        name, path = pair.split("=")
-        begun = time.perf_counter()
-        answer = await http.post(f"{url}/v1/load_lora_adapter", json={"lora_name": name, "lora_path": path})
+    async def compare(self, straight: Call, anxin: Call, streams: int, load: list[str]) -> None:
+        """Both ways twice, turned round the second time; one adapter of `load` in each pass while there are any."""
+        ways = {"direct": straight, "anxin": anxin}
+        found: dict[str, list[Measured]] = {name: [] for name in ways}
+        for name in ("direct", "anxin", "anxin", "direct"):
+            later = asyncio.create_task(load_later(self.url, load.pop(0) if load else None, self.http))
+            measured = await self.one_pass(name, ways[name], streams)
+            await later
+            self._print(name, measured, streams)
+            found[name].append(measured)
+        bare, own = (first + second for first, second in found.values())
+        added = [own.first_ms(share) - bare.first_ms(share) for share in (0.5, 0.95)]
         print(
-            f"hot load {name}: HTTP {answer.status_code} in {(time.perf_counter() - begun) * 1000:.0f} ms",
+            f"  = models={len(self.models)} streams={streams}: ratio of output tokens/s {own.rate / bare.rate:.3f}; "
+            f"added first ms p50 {added[0]:.1f} p95 {added[1]:.1f}; CPU ms per output token "
+            f"{1000 * bare.cpu_s / bare.counted['tokens']:.3f} -> {1000 * own.cpu_s / own.counted['tokens']:.3f}; "
+            f"failed {bare.failed} + {own.failed} of {len(bare.samples)} + {len(own.samples)}",
+            flush=True,
+        )
+
+    def _print(self, name: str, m: Measured, streams: int) -> None:
+        print(
+            f"{name:6} models={len(self.models)} streams={streams:3} answers={len(m.samples):3} failed={m.failed} "
+            f"out_tok/s={m.rate:7.1f} first_ms p50={m.first_ms(0.5):7.1f} p95={m.first_ms(0.95):7.1f} "
+            f"cpu_s={m.cpu_s:.2f} wall_s={m.seconds:.1f} prompt={m.counted['prompt'] / len(m.samples):.0f} "
+            f"cached={m.counted['cached'] / max(1.0, m.counted['asked']):.3f}",
             flush=True,
         )
 
 
+async def load_later(url: str, wanted: str | None, http: httpx.AsyncClient) -> None:
+    """Hot-loads an adapter while the streams run, and asks it."""
+    if wanted is None:
+        return
+    await asyncio.sleep(LOAD_AFTER_S)
+    name, path = wanted.split("=")
+    begun = time.perf_counter()
+    answer = await http.post(f"{url}/v1/load_lora_adapter", json={"lora_name": name, "lora_path": path})
+    spent = (time.perf_counter() - begun) * 1000
+    asked = await http.post(
+        f"{url}/v1/chat/completions",
+        json={"model": name, "messages": [{"role": "user", "content": "你好"}], "max_tokens": 4},
+    )
+    print(
+        f"hot load {name}: HTTP {answer.status_code} in {spent:.0f} ms; it answers {asked.status_code}",
+        flush=True,
+    )
+
+
+def plain_http() -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=600), trust_env=False)
+
+
 async def compare_client(args: argparse.Namespace) -> None:
-    models, url = args.models.split(","), args.url
+    models, url, own = args.models.split(","), args.url, [os.getpid()]
     pool = ReplicaPool(
         [VllmClient(url, api_key="", read_s=120, connections=600)],
         model=args.base,
@@ -233,43 +330,39 @@ async def compare_client(args: argparse.Namespace) -> None:
     limits = Limits(600, 300, args.context, args.tokens, 0.2)
     admission = Admission(concurrency=512, queue=512, queue_timeout_s=60)
     generator = FullLength(pool, fallback=ExtractiveGenerator(), admission=admission, limits=limits)
-    async with httpx.AsyncClient(
-        timeout=600, limits=httpx.Limits(max_connections=600), trust_env=False
-    ) as http:
+    async with plain_http() as http:
         straight = direct(
-            url, http, lambda seed: messages_of(request(seed, None, args.passages, args.chars)), args.tokens
+            url,
+            http,
+            lambda seed: messages_of(request(seed, None, args.passages, args.chars)),
+            args.tokens,
+            to_the_end=True,
         )
         anxin = through_client(generator, args.base, args.passages, args.chars)
         for model in models:
-            await straight(1, model)
-        await anxin(2, models[0])
+            await straight(next(SEEDS), model)
+            await anxin(next(SEEDS), model)
+        bench = Bench(url, http, models, args.rounds, {"direct": own, "anxin": own})
         for streams in args.streams:
-            later = asyncio.create_task(load_later(url, args.load, http))
-            bare = await measure("direct", straight, models, streams, args.rounds, url, http, os.getpid())
-            own = await measure("anxin", anxin, models, streams, args.rounds, url, http, os.getpid())
-            await later
-            print(f"         ratio of output tokens per second: {own / bare:.3f}", flush=True)
+            await bench.compare(straight, anxin, streams, args.load)
     await pool.close()
 
 
 async def compare_api(args: argparse.Namespace) -> None:
-    prompts, questions = json.loads(Path(args.prompts).read_text()), args.question
-    async with httpx.AsyncClient(
-        timeout=600, limits=httpx.Limits(max_connections=600), trust_env=False
-    ) as http:
-        token = (await http.post(f"{args.api}/api/v1/auth/guest")).json()["access_token"]
-        straight = direct(args.url, http, lambda seed: prompts[seed % len(prompts)], args.tokens)
-        anxin = through_api(args.api, http, questions, token)
-        await straight(1, args.model)
-        await anxin(1, args.model)
+    prompts = json.loads(Path(args.prompts).read_text(encoding="utf-8"))
+    async with plain_http() as http:
+        straight = direct(
+            args.url, http, lambda seed: prompts[seed % len(prompts)], args.tokens, to_the_end=False
+        )
+        anxin = through_api(args.api.split(","), http, args.question, args.department)
+        for _ in range(8):
+            await straight(next(SEEDS), args.base)
+            await anxin(next(SEEDS), args.base)
+        bench = Bench(
+            args.url, http, [args.base], args.rounds, {"direct": [os.getpid()], "anxin": args.api_pids}
+        )
         for streams in args.streams:
-            bare = await measure(
-                "direct", straight, [args.model], streams, args.rounds, args.url, http, os.getpid()
-            )
-            own = await measure(
-                "anxin", anxin, [args.model], streams, args.rounds, args.url, http, args.api_pid
-            )
-            print(f"         ratio of output tokens per second: {own / bare:.3f}", flush=True)
+            await bench.compare(straight, anxin, streams, [])
 
 
 def main() -> None:
@@ -280,7 +373,6 @@ def main() -> None:
     client = ways.add_parser("client")
     client.set_defaults(run=compare_client)
     client.add_argument("--models", default="qwen")
-    client.add_argument("--base", default="qwen")
     client.add_argument("--adapter-root", default="/adapters")
     client.add_argument("--passages", type=int, default=6)
     client.add_argument("--chars", type=int, default=200)
@@ -288,13 +380,14 @@ def main() -> None:
     client.add_argument("--load", nargs="*", default=[], help="NAME=PATH to hot-load under the streams")
     api = ways.add_parser("api")
     api.set_defaults(run=compare_api)
-    api.add_argument("--api", required=True)
-    api.add_argument("--api-pid", type=int, required=True)
-    api.add_argument("--model", required=True)
+    api.add_argument("--api", required=True, help="one address, or several separated by commas")
+    api.add_argument("--api-pids", type=int, nargs="+", required=True)
     api.add_argument("--prompts", required=True)
-    api.add_argument("--question", nargs="+", required=True)
+    api.add_argument("--question", default=QUESTION)
+    api.add_argument("--department", default="cardiology")
     for way in (client, api):
         way.add_argument("--url", required=True)
+        way.add_argument("--base", default="qwen", help="the base model's name at the server")
         way.add_argument("--tokens", type=int, default=200)
         way.add_argument("--rounds", type=int, default=2)
         way.add_argument(
