@@ -100,7 +100,9 @@ def make_reranker(settings: Settings, graph: MedicalGraph) -> Reranker:
     """The reranker of the settings."""
     chosen = settings.retrieval
     if chosen.reranker == "embedded":
-        return EmbeddedReranker(mentions=lambda text: [m.entity.id for m in graph.mentions(text)])
+        return EmbeddedReranker(
+            material="documents", mentions=lambda text: [m.entity.id for m in graph.mentions(text)]
+        )
     if chosen.reranker == "bge":
         from retrieval.rerank.bge import BgeReranker, FlagRerankerSpec
 

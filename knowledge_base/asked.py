@@ -1,17 +1,22 @@
 """How patients ask for what a document says: further wordings, each with the words of the document that answer it.
 
-Owns the form of `asked.jsonl` files, which lie beside the documents; one line is
-`{"document": "car-012", "question": "放了支架半年能拔牙不", "answer": "an exact part of one section"}`. A wording is
-indexed like a question-answer pair of the document (`chunk.py`), so nothing is said that the document does not say.
+Owns the form of `asked/*.jsonl`; one line is
+`{"document": "car-012", "question": "放了支架半年能拔牙不", "answer": "an exact part of one section"}`. The embedded
+reranker learns from them and `benchmarks/asked.py` measures with them. They are not indexed: with the embedded default
+other wordings of a style drew questions away from the passages that answer them (docs/decisions/0005).
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from knowledge_base.document import Document
+
+FOLDER = Path(__file__).parent / "asked"
 MAX_QUESTION_CHARS, MAX_ANSWER_CHARS = 100, 300
 
 
@@ -33,13 +38,13 @@ class AskedError(Exception):
 
 
 def read_asked(folder: Path) -> dict[str, tuple[Asked, ...]]:
-    """Every `asked*.jsonl` below the folder, by document id, in the order of the lines.
+    """Every `*.jsonl` in the folder, by document id, in the order of the lines.
 
     Raises:
         AskedError: unreadable, malformed, too long, or the same question twice for a document.
     """
     found: defaultdict[str, dict[str, Asked]] = defaultdict(dict)
-    for path in sorted(folder.rglob("asked*.jsonl")):
+    for path in sorted(folder.glob("*.jsonl")):
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -51,6 +56,22 @@ def read_asked(folder: Path) -> dict[str, tuple[Asked, ...]]:
                     raise AskedError(f"{path.name}:{number}", "this question is there already")
                 found[document][asked.question] = asked
     return {document: tuple(rows.values()) for document, rows in found.items()}
+
+
+def misplaced(documents: Iterable[Document], asked: Mapping[str, Sequence[Asked]]) -> list[str]:
+    """What is wrong with the wordings: a document that is not there, an answer that no section of it holds."""
+    known = {document.document_id: document for document in documents}
+    problems = [
+        f"{document_id}: there is no such document" for document_id in asked if document_id not in known
+    ]
+    for document_id, rows in asked.items():
+        sections = known[document_id].sections if document_id in known else ()
+        problems += [
+            f"{document_id}: no section says what answers {one.question!r}"
+            for one in rows
+            if sections and not any(one.answer in section.text for section in sections)
+        ]
+    return problems
 
 
 def _row(line: str, place: str) -> tuple[str, Asked]:

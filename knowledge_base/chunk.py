@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from knowledge_base.asked import Asked
-from knowledge_base.document import Document, Section, Source, section_with
-from retrieval.types import ASKED_MARK, Chunk
+from knowledge_base.document import Document, Section, Source
+from retrieval.types import Chunk
 
 MARK = re.compile(r"\[\^(\d+)\]")
 _SENTENCE = re.compile(r"[^。！？!?；\n]*(?:[。！？!?；]+[”’）)」』]*|\n|$)")
@@ -49,14 +48,14 @@ class Piece:
 
 
 def chunk_document(document: Document, settings: ChunkSettings | None = None) -> list[Chunk]:
-    """The passages of a document in reading order, neighbours linked, then those for further wordings."""
+    """The passages of a document in reading order, neighbours linked."""
     chosen = ChunkSettings() if settings is None else settings
     chunks: list[Chunk] = []
     for section in document.sections:
         for pieces in _passages(section, chosen):
             number = len(chunks) + 1
             chunks.append(_chunk(document, section, pieces, f"{document.document_id}#{number:03d}"))
-    linked = [
+    return [
         replace(
             chunk,
             previous_id=chunks[i - 1].chunk_id if i > 0 else None,
@@ -64,18 +63,6 @@ def chunk_document(document: Document, settings: ChunkSettings | None = None) ->
         )
         for i, chunk in enumerate(chunks)
     ]
-    return [*linked, *(_asked(document, one, i, linked) for i, one in enumerate(document.asked, 1))]
-
-
-def _asked(document: Document, asked: Asked, number: int, passages: Sequence[Chunk]) -> Chunk:
-    """A wording as a question-answer pair whose answer is a part of the document, linked to where that stands."""
-    section = section_with(document, asked.answer)
-    assert section is not None, asked
-    pieces = list(_pieces(f"问：{asked.question}\n答：{_BULLET.sub('', asked.answer)}"))
-    chunk = _chunk(document, section, pieces, f"{document.document_id}{ASKED_MARK}{number:03d}")
-    opening = next(iter(_pieces(asked.answer))).text
-    home = next((passage.chunk_id for passage in passages if opening in passage.text), None)
-    return replace(chunk, previous_id=home)
 
 
 def _passages(section: Section, settings: ChunkSettings) -> Iterator[list[Piece]]:

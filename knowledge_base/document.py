@@ -9,14 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-from knowledge_base.asked import Asked, AskedError, read_asked
 
 DEPARTMENTS = ("cardiology", "allergy", "stroke_rehab", "general")
 AUDIENCES = ("patient", "clinician")
@@ -74,7 +72,6 @@ class Document:
     expires_on: str | None = None
     body: str = ""
     content_hash: str = ""
-    asked: tuple[Asked, ...] = ()
 
 
 class _SafeLoader(yaml.SafeLoader):
@@ -132,10 +129,10 @@ def parse_document(text: str, *, name: str) -> Document:
 
 
 def read_documents(folder: Path) -> list[Document]:
-    """Every `*.md` below the folder, ordered by id, with the wordings of the `asked*.jsonl` files there.
+    """Every `*.md` below the folder, ordered by id.
 
     Raises:
-        DocumentError: a file is malformed, two share an id, or a wording is of no document or answered by no part.
+        DocumentError: a file is malformed, or two share an id.
     """
     documents = [read_document(path) for path in sorted(folder.rglob("*.md"))]
     seen: set[str] = set()
@@ -143,36 +140,7 @@ def read_documents(folder: Path) -> list[Document]:
         if document.document_id in seen:
             raise DocumentError(document.document_id, "the id is used twice")
         seen.add(document.document_id)
-    try:
-        asked = read_asked(folder)
-    except AskedError as error:
-        raise DocumentError(error.place, error.problem) from error
-    if strange := sorted(asked.keys() - seen):
-        raise DocumentError(strange[0], "has questions in asked.jsonl, but there is no such document")
-    complete = [with_asked(document, asked.get(document.document_id, ())) for document in documents]
-    return sorted(complete, key=lambda document: document.document_id)
-
-
-def with_asked(document: Document, asked: Sequence[Asked]) -> Document:
-    """The document with these wordings; its hash covers them.
-
-    Raises:
-        DocumentError: an answer is not a part of one section of the document.
-    """
-    if not asked:
-        return document
-    for one in asked:
-        if section_with(document, one.answer) is None:
-            raise DocumentError(document.document_id, f"no section says what answers {one.question!r}")
-    digest = hashlib.sha256(document.content_hash.encode())
-    for one in asked:
-        digest.update(f"\n{one.question}\t{one.answer}".encode())
-    return replace(document, asked=tuple(asked), content_hash=digest.hexdigest())
-
-
-def section_with(document: Document, text: str) -> Section | None:
-    """The first section that holds the text."""
-    return next((section for section in document.sections if text in section.text), None)
+    return sorted(documents, key=lambda document: document.document_id)
 
 
 def markdown_sections(body: str) -> list[Section]:

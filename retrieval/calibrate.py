@@ -159,7 +159,7 @@ def main() -> None:
     mentions = None if graph is None else lambda text: [m.entity.id for m in graph.mentions(text)]
     embedder = make_embedder(EmbedderSpec(kind=arguments.embedder))
     store = MilvusStore(arguments.index)
-    reranker = EmbeddedReranker(mentions=mentions)
+    reranker = EmbeddedReranker(material="documents", mentions=mentions)
     expand = None if graph is None else graph.expand
     searcher = Searcher(store, embedder, reranker, expand=expand, settings=SearchSettings(threshold=0.0))
     judged = [

@@ -9,7 +9,6 @@ to the caller.
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +26,6 @@ from retrieval.types import Embedder, Embedding, EvidenceLevel, Filter, Hit, Ind
 
 Expand = Callable[[str], Sequence[str]]
 """Further names for what a text mentions (brand to generic, lay word to term); the graph provides it."""
-_MARKS = re.compile(r"[\s*\-]")
 COUNTED_PASSAGES = 5_000
 """Enough to know which words are common in a collection."""
 
@@ -176,7 +174,7 @@ class Searcher:
             candidates = self.candidates(index, self._typed(query, history_entities), embedding, wanted)
         with _timed(timings, "rerank"):
             ranked = self._reranker.rerank(self._spoken(query, history_entities), vector[None, :], candidates)
-        hits = tuple(hit for hit in distinct(ranked)[:limit] if hit.score >= self._threshold)
+        hits = tuple(hit for hit in ranked[:limit] if hit.score >= self._threshold)
         evidence = EvidenceLevel.SUFFICIENT if hits else EvidenceLevel.NONE
         return Retrieved(hits=hits, evidence=evidence, query_vector=vector, index=index, timings_ms=timings)
 
@@ -206,23 +204,6 @@ class Searcher:
     def _spoken(query: str, history_entities: Sequence[str]) -> str:
         """The question with the entities of earlier turns that it does not name itself."""
         return " ".join([*(name for name in history_entities if name not in query), query])
-
-
-def distinct(ranked: Sequence[Hit]) -> list[Hit]:
-    """The hits without further wordings (see `ASKED_MARK`) whose answer a better hit gives already."""
-    kept: list[Hit] = []
-    for hit in ranked:
-        if hit.chunk.is_asked:
-            answer = _letters("".join(hit.chunk.sentences[1:])).removeprefix("答：")
-            same = (h for h in kept if h.chunk.document_id == hit.chunk.document_id)
-            if any(answer in _letters("".join(h.chunk.sentences)) for h in same):
-                continue
-        kept.append(hit)
-    return kept
-
-
-def _letters(text: str) -> str:
-    return _MARKS.sub("", text)
 
 
 def gather(

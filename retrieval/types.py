@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
 SparseVector = dict[int, float]
-ASKED_MARK = "#asked"
-"""In the ids of passages that repeat a part of a document as the answer to a further wording of a question."""
 Purpose = Literal["query", "document"]
 
 
@@ -51,11 +49,6 @@ class Chunk:
     previous_id: str | None = None
     next_id: str | None = None
     expires_on: str | None = None
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether the passage repeats a part of another one as the answer to a further wording of a question."""
-        return ASKED_MARK in self.chunk_id
 
     @property
     def embedded_text(self) -> str:

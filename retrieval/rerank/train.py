@@ -1,9 +1,10 @@
 """Learns the embedded reranker's weights from groups of candidates with one labelled passage each.
 
-    python -m retrieval.rerank.train FEATURES.npz … [--leave-out NAME …] [--embedder NAME]
+    python -m retrieval.rerank.train FEATURES.npz … [--leave-out NAME …] [--embedder NAME] \
+        [--material plain|documents]
 
-FEATURES.npz come from `benchmarks/retrieval.py` and `benchmarks/asked.py` with `--features-out`. A listwise logistic regression (softmax
-over the candidates of a question, L2 penalty) over standardised features; cross-validated figures are
+FEATURES.npz come from `benchmarks/retrieval.py` (plain texts) and `benchmarks/asked.py` (documents) with
+`--features-out`. A listwise logistic regression (softmax over the candidates of a question, L2 penalty) over standardised features; cross-validated figures are
 printed before the final fit on all groups. Groups of a source that is left out are never trained on, only
 reported on: what the weights do to text of another kind. Features that do not vary in the data (fields its
 passages lack) get the coefficient of PRIORS.
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.rerank.embedded import DEFAULT_EMBEDDER, WEIGHTS_FILE
+from retrieval.rerank.embedded import DEFAULT_EMBEDDER, WEIGHTS_FILE, entry_name
 from retrieval.rerank.features import FEATURES
 from retrieval.tokens import DATA
 
@@ -122,6 +123,7 @@ def main() -> None:
     parser.add_argument("features", type=Path, nargs="+")
     parser.add_argument("--leave-out", nargs="*", default=[], help="sources never trained on")
     parser.add_argument("--embedder", default=DEFAULT_EMBEDDER, help="whose vectors the features are made of")
+    parser.add_argument("--material", choices=["plain", "documents"], default="plain")
     parser.add_argument("--out", type=Path, default=DATA / WEIGHTS_FILE)
     arguments = parser.parse_args()
     groups = [group for path in arguments.features for group in read_groups(path)]
@@ -135,7 +137,11 @@ def main() -> None:
     trained = [group for group in groups if group.source not in left_out]
     named = dict(zip(FEATURES, (round(float(c), 5) for c in fit(trained)), strict=True))
     entries = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {}
-    entries[arguments.embedder] = {"coefficients": named, "groups": len(trained), "cross_validated": report}
+    entries[entry_name(arguments.embedder, arguments.material)] = {
+        "coefficients": named,
+        "groups": len(trained),
+        "cross_validated": report,
+    }
     arguments.out.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(named))
 
