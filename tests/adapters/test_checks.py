@@ -148,6 +148,7 @@ async def test_paths_outside_and_links_are_refused(bench: Make, tmp_path: Path) 
     made = await bench()
     outside = write_adapter(tmp_path / "outside")
     made.root.mkdir(exist_ok=True)
+    write_adapter(outside / "inside")
     (made.root / "link").symlink_to(outside)
     cases = {
         str(outside): Reason.OUTSIDE_ROOT,
@@ -155,6 +156,7 @@ async def test_paths_outside_and_links_are_refused(bench: Make, tmp_path: Path) 
         "x/../../outside": Reason.OUTSIDE_ROOT,
         ".": Reason.OUTSIDE_ROOT,
         "link": Reason.SYMLINK,
+        "link/inside": Reason.SYMLINK,
         "nothing-here": Reason.NOT_A_FOLDER,
     }
     for path, reason in cases.items():
@@ -229,6 +231,18 @@ def test_disk_that_fills_up_during_the_copy_leaves_nothing(tmp_path: Path) -> No
     with files_no_larger_than(8192), pytest.raises(AdapterStorageFull), storage.staged(folder):
         raise AssertionError("the copy was complete")
     assert list(storage.root.iterdir()) == []
+
+
+async def test_disk_that_is_full_at_registration_harms_nothing(bench: Make) -> None:
+    made = await bench()
+    await made.register("cardiology-v1")
+    write_adapter(made.root / "incoming" / "large", weights=tensors(hidden=4096))
+    with files_no_larger_than(8192), pytest.raises(AdapterStorageFull):
+        await made.service.register("op", "incoming/large", department="cardiology")
+    assert [row.name for row in await made.service.every()] == ["cardiology-v1"]
+    assert sorted(p.name for p in made.root.iterdir()) == ["cardiology-v1", "incoming"]
+    row = await made.service.register("op", "incoming/large", department="cardiology")
+    assert row.name == "cardiology-v2", "the number was not used up"
 
 
 def test_disk_without_room_is_refused_before_the_copy(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -203,6 +204,41 @@ async def test_dead_replica_blocks_load_and_activation(bench: Make, servers: Ser
     with pytest.raises(AdapterReplicaFailed) as failed:
         await made.service.activate("op", name)
     assert [r["replica"] for r in failed.value.details["replicas"]] == [two.url]
+
+
+async def test_server_that_answers_garbage_is_named_and_nothing_changes(
+    bench: Make, servers: Servers
+) -> None:
+    good, strange = servers(), servers()
+    made = await bench(good, strange)
+    await made.register("cardiology-v1")
+    strange.garbage_models = True
+    with pytest.raises(AdapterReplicaFailed) as failed:
+        await made.service.load("op", "cardiology-v1")
+    assert [r["replica"] for r in failed.value.details["replicas"]] == [strange.url]
+    assert good.adapters == {}
+    assert await made.state("cardiology-v1") == "registered"
+    strange.garbage_models = False
+    assert (await made.service.load("op", "cardiology-v1")).state == "loaded"
+
+
+async def test_clock_that_goes_back_stops_no_step(bench: Make, servers: Servers) -> None:
+    made = await bench(servers())
+    now = [datetime(2026, 11, 1, tzinfo=UTC)]
+
+    def earlier() -> datetime:
+        now[0] -= timedelta(hours=1)
+        return now[0]
+
+    made.service._clock = earlier
+    for name in ("cardiology-v1", "cardiology-v2"):
+        await made.ready(name)
+        assert (await made.service.canary("op", name, 10)).state == "canary"
+        assert (await made.service.activate("op", name)).state == "active"
+    assert (await made.service.rollback("op", "cardiology")).name == "cardiology-v1"
+    await made.service.retire("op", "cardiology-v2")
+    actions = await made.actions()
+    assert actions[-2:] == [("adapter.rolled_back", "cardiology-v1"), ("adapter.retired", "cardiology-v2")]
 
 
 async def test_without_servers_nothing_can_be_loaded(bench: Make) -> None:

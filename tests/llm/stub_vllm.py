@@ -63,6 +63,7 @@ class StubVllm:
         self.max_model_len = max_model_len
         self.max_rank = max_rank
         self.well = True
+        self.garbage_models = False
         self.alike = False
         self.url = ""
         self._server: uvicorn.Server | None = None
@@ -85,6 +86,8 @@ class StubVllm:
         return Response(status_code=200 if self.well else 503)
 
     async def _models(self, _: Request) -> Response:
+        if self.garbage_models:
+            return PlainTextResponse("<html>It works!</html>")
         base = {"id": BASE, "root": "/models/tiny", "parent": None, "max_model_len": self.max_model_len}
         more = [{"id": n, "root": r, "parent": BASE, "max_model_len": None} for n, r in self.adapters.items()]
         return JSONResponse({"object": "list", "data": [base, *more]})
