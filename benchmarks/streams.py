@@ -1,6 +1,6 @@
 """Many readers at once: 200 answers streamed by the running service from a paced model server, all on this machine.
 
-    python -m benchmarks.streams [--streams 200] [--sentences 30] [--tokens 16] [--gap-ms 60] [--per-second 4]
+    python -m benchmarks.streams [--streams 200] [--sentences 8] [--tokens 20] [--gap-ms 250] [--per-second 4]
 
 Three processes: a stub that speaks vLLM's API and sends a token every `gap-ms`, the service itself (uvicorn, its index
 in `var/bench`, PostgreSQL unless `--sqlite`), and the readers, of whom `per-second` arrive. The stub begins when all are
@@ -321,9 +321,9 @@ def report(
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--streams", type=int, default=200)
-    parser.add_argument("--sentences", type=int, default=30)
-    parser.add_argument("--tokens", type=int, default=16, help="tokens of a sentence")
-    parser.add_argument("--gap-ms", type=float, default=60)
+    parser.add_argument("--sentences", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=20, help="tokens of a sentence")
+    parser.add_argument("--gap-ms", type=float, default=250)
     parser.add_argument("--per-second", type=float, default=4, help="readers that arrive in a second")
     parser.add_argument("--sqlite", action="store_true")
     parser.add_argument("--port", type=int, default=8790)
