@@ -21,6 +21,7 @@ from starlette.routing import Route
 from retrieval.types import Embedder
 
 API_KEY = "of the models"
+KNOWN: dict[tuple[str, str], np.ndarray] = {}
 
 
 class StubModels:
@@ -60,7 +61,13 @@ class StubModels:
         return answer
 
     def _vectors(self, texts: list[str], purpose: str) -> np.ndarray:
-        return self.embedder.embed(texts, purpose).dense  # type: ignore[arg-type]
+        """Each text is computed once for all tests: on a busy machine forty passages take ten seconds."""
+        fresh = [text for text in dict.fromkeys(texts) if (purpose, text) not in KNOWN]
+        for text, vector in zip(
+            fresh, self.embedder.embed(fresh, purpose).dense if fresh else (), strict=True
+        ):  # type: ignore[arg-type]
+            KNOWN[purpose, text] = vector
+        return np.stack([KNOWN[purpose, text] for text in texts])
 
     def _openai_embeddings(self, body: dict[str, Any]) -> Any:
         texts = body["input"]
