@@ -31,7 +31,7 @@ ONE_WORD = "一(?=[直般量测看早样些])"
 NOT_NUMBER = rf"(?:[^\d。！？；\n零〇一二两三四五六七八九十百]|{ONE_WORD})"
 # Between a rate, a temperature … and its number no other quantity may be named.
 OWN = rf"(?:[^\d。！？；\n零〇一二两三四五六七八九十百压糖温氧钾]|{ONE_WORD})"
-CHILD = r"(?:宝宝|宝贝|娃|孩子|婴儿|小孩|幼儿|儿子|女儿|崽|细路|毛毛|囡|伢|小家伙|闺女|孙子|孙女|男宝|女宝|bb|小朋友)"
+CHILD = r"(?:宝宝|宝贝|娃|孩子|婴儿|小孩|幼儿|儿子|女儿|崽|细路|毛毛|囡|伢|小家伙|闺女|孙子|孙女|侄女|侄子|外甥|男宝|女宝|bb|小朋友)"
 
 PRESSURE_PAIR = re.compile(rf"{N}(?:mmhg)?(?:/|比|／|，?低压){N}")
 SYSTOLIC = re.compile(rf"(?:高压|收缩压|上压){NOT_NUMBER}{{0,6}}{V}")
@@ -79,6 +79,9 @@ NEWBORN = re.compile(
     r"(?:刚|还没|没|未|快|才)(?:出)?满月|满月(?:的)?(?:小)?(?:宝|娃|孩)|新生儿|月子里的?(?:宝|娃|孩|毛)|月娃|刚出生|刚生下来|没出月子的?(?:宝|娃|孩)"
 )
 HALF_YEAR_OLD = re.compile(rf"半岁|半岁的?{CHILD}")
+WIFE_MONTHS = re.compile(
+    rf"(?:媳妇|老婆|爱人|妻子|太太|儿媳|姐|妹|嫂子){N}(个多?月|个半月)(?:了|的身子|身子)[^。！？；\n]{{0,16}}(?:下面|下头|肚子|血|胎|羊水|见红)"
+)
 PREGNANCY = re.compile(
     rf"(?:怀孕|孕|怀了|怀着|妊娠|怀上|有身孕|大肚子|肚里孩子|双胞胎|双胎|三胞胎|孕晚期){NOT_NUMBER}{{0,4}}{N}(?:周)?(?:\+\d)?(个多?月|个半月|月|周|w)|(?:^|[，。！？；\n])(?:孕)?{N}(周)(?:多|\+\d)?(?:了|，)|{N}(周)(?:多)?(?:孕|了?[，]?(?:胎动|宝宝|胎儿|肚子|羊水|见红))"
 )
@@ -193,7 +196,7 @@ def _age(text: str) -> Iterator[Measurement]:
 
 
 def _pregnancy(text: str) -> Iterator[Measurement]:
-    for match in PREGNANCY.finditer(text):
+    for match in [*WIFE_MONTHS.finditer(text), *PREGNANCY.finditer(text)]:
         groups = [g for g in match.groups() if g]
         value = to_float(groups[0])
         if value is not None and value <= 44:

@@ -116,7 +116,8 @@ class TriageEngine:
             embedding = self._embed(message[:MAX_CHARS])
         findings = self._book.lexicon.findings
         complaint = any(not findings[name].background for name in facts.current)
-        return self._semantic.judge(embedding, reading, complaint=complaint, urgent=urgent)
+        lasting = "long_standing" in facts.current and "acute_now" not in facts.current
+        return self._semantic.judge(embedding, reading, complaint=complaint, urgent=urgent, lasting=lasting)
 
     def _read_answer(self, message: str, history: Sequence[Turn]) -> Reading:
         """The message, a bare number understood as the answer to the quantity last asked for."""

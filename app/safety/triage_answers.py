@@ -26,12 +26,19 @@ QUESTION = re.compile(r"[？?]|吗|有没有|是否|是不是|会不会|有无")
 SENTENCE = re.compile(r"[^。！？；]+[。！？；]?")
 LISTED = re.compile(r"\s*(?:[-•●]|\d{1,2}[.、)）]|[（(]\d)")
 NUMBER_ONE = re.compile(r"\s*[（(]?1(?!\d)")
-ORDINAL = rf"(?:(?P<first>前)|第)?(?P<number>{NUMBER})(?:个|条|项|种|点|号)?(?:问题|症状)?|(?P<last>最后(?:一个?|那个))"
+ORDINAL = (
+    rf"(?:(?P<first>前)|第|(?<![^，。；、\s]))(?P<number>{NUMBER})(?!点)(?:个|条|项|种|号)?(?:问题|症状)?|"
+    r"(?P<last>最后(?:一个?|那个))"
+)
 NUMBERED = re.compile(
     rf"(?:{ORDINAL})(?:[、和跟]第?(?P<second>{NUMBER})(?:个|条|项|种|点|号)?)?[，：:、]?(?:都|也|是|倒|好像|确实|可能|应该)?"
     r"(?:(?P<no>没有|没|不是|不|无|冇)|(?P<yes>有|是|会|对))"
 )
 REST_DENIED = re.compile(r"(?:其他|其它|别的|其余|剩下|后面|另外|余下)[^，。！？；\n]{0,4}(?:没|无|不|冇)")
+
+
+# Asked about harming himself, a person may answer with the deed alone.
+DEED = re.compile(r"割|吞|跳|上吊|安眠药|绳|刀|血|楼顶|桥|遗书|想过|计划|准备好|活着")
 
 
 def asked_quantity(question: str) -> str | None:
@@ -69,6 +76,8 @@ def answers(
 
     `asked` are the findings of each question, in order; `yes` and `no` say that the reply opens with one for all.
     """
+    if not no and any("suicidal" in names for names in asked) and DEED.search(text):
+        return frozenset({"suicidal"}), frozenset()
     every = frozenset[str]().union(*asked)
     affirmed, denied, left = set[str](), set[str](), set(range(len(asked)))
     named = [(m, numbers) for m in NUMBERED.finditer(text) if (numbers := _numbers(m, len(asked)))]

@@ -1,7 +1,7 @@
 """The paraphrase detector: a message's embedding against reviewed prototype sentences.
 
-Owns the prototypes' vectors, the linear boundary between emergencies and look-alikes that they define, and its
-thresholds. It fires only where a real complaint is told: what `context.py` found denied, past, asked out of interest or
+Owns the prototypes' vectors, the boundary between emergencies and look-alikes that they define (a kernel machine over
+centred embeddings, whose common direction says nothing about urgency), and its thresholds. It fires only where a real complaint is told: what `context.py` found denied, past, asked out of interest or
 told in a film stays quiet. Rules come first; this catches what no rule put into words.
 """
 
@@ -24,19 +24,22 @@ from app.safety.types import Level, Vector
 
 PROTOTYPES = "prototypes.yaml"
 VECTORS = "prototypes.npz"
-# Measured by five-fold cross-validation over the prototypes (docs/safety.md): the first is enough beside a complaint
-# that the rules recognised, the second where they recognised none.
-THRESHOLD_WITH_FINDING = 0.8
-THRESHOLD_ALONE = 1.4
+# Chosen on the development messages that no rule knew, against real questions (docs/safety.md): the first is enough
+# beside a complaint that the rules recognised, the second where they recognised none.
+THRESHOLD_WITH_FINDING = 0.0
+THRESHOLD_ALONE = 0.05
+# Where the complaint is told as lasting or recurring for long and nothing says that it is new.
+THRESHOLD_LASTING = 0.2
 # Where a rule already weighed the complaint as urgent, only a clear likeness overrules it.
-THRESHOLD_URGENT = 2.4
+THRESHOLD_URGENT = 0.45
 NEIGHBOURS = 7
 # Where the message also denies complaints, says that they are over, asks out of interest, or speaks of the past,
 # only a clear likeness counts.
-THRESHOLD_CAUTIOUS = 2.6
+THRESHOLD_CAUTIOUS = 0.5
 MIN_CHARS = 6
-# Inverse strength of the L2 penalty on the boundary's weights, and the weight of an urgent sentence as a counterexample.
-PENALTY_C = 30.0
+# Sharpness of the likeness, strength of the penalty, and the weight of an urgent sentence as a counterexample.
+SHARPNESS = 2.0
+PENALTY = 0.1
 URGENT_WEIGHT = 0.5
 
 Matrix = NDArray[np.float64]
@@ -87,61 +90,85 @@ def build_vectors(folder: Path) -> int:
     vectors = {k: known[k] if k in known else embed_query(s) for k, s in sentences.items()}
     stacked = np.stack(list(vectors.values())).astype(np.float16)
     boundary = _fit(file, dict(zip(vectors, stacked.astype(np.float32), strict=True)))
-    digest = np.array(_digest(file))
     np.savez_compressed(
-        folder / VECTORS, keys=np.array(list(vectors)), vectors=stacked, boundary=boundary, digest=digest
+        folder / VECTORS,
+        keys=np.array(list(vectors)),
+        vectors=stacked,
+        weights=boundary.weights,
+        digest=np.array(_digest(file)),
     )
     return len(missing)
 
 
 def _digest(file: PrototypeFile) -> str:
-    """Identifies the sentences, their labels and the penalty that a boundary was fitted with."""
-    return hashlib.sha256(f"{PENALTY_C} {URGENT_WEIGHT} {file.model_dump_json()}".encode()).hexdigest()
+    """Identifies the sentences, their labels and the settings that a boundary was fitted with."""
+    settings = f"{SHARPNESS} {PENALTY} {URGENT_WEIGHT}"
+    return hashlib.sha256(f"{settings} {file.model_dump_json()}".encode()).hexdigest()
 
 
-def stored_boundary(path: Path, digest: str) -> Matrix | None:
-    """The fitted boundary in `path` when it belongs to `digest`."""
+def stored_weights(path: Path, digest: str) -> Matrix | None:
+    """The fitted weights in `path` when they belong to `digest`."""
     with np.load(path) as stored:
-        if "digest" not in stored or str(stored["digest"]) != digest:
+        if "weights" not in stored or str(stored["digest"]) != digest:
             return None
-        return np.asarray(stored["boundary"], dtype=np.float64)
+        return np.asarray(stored["weights"], dtype=np.float64)
 
 
-def _fit(file: PrototypeFile, known: dict[str, Vector]) -> Matrix:
-    positives = _stack([s for group in file.emergency.values() for s in group], known)
-    urgent, routine = _stack(file.urgent, known), _stack(file.routine, known)
-    labels = np.concatenate([np.ones(len(positives)), np.zeros(len(urgent) + len(routine))])
-    weights = np.concatenate(
-        [np.ones(len(positives)), np.full(len(urgent), URGENT_WEIGHT), np.ones(len(routine))]
-    )
-    return fit_boundary(np.vstack([positives, urgent, routine]), labels, weights)
+def _fit(file: PrototypeFile, known: dict[str, Vector]) -> Boundary:
+    emergencies = sum(len(group) for group in file.emergency.values())
+    labels = np.full(len(file.sentences()), -1.0)
+    labels[:emergencies] = 1.0
+    trust = np.ones(len(labels))
+    trust[emergencies : emergencies + len(file.urgent)] = URGENT_WEIGHT
+    return fit_boundary(_stack(file.sentences(), known), labels, trust)
 
 
-def fit_boundary(vectors: Matrix, labels: Matrix, weights: Matrix, c: float = PENALTY_C) -> Matrix:
-    """Weights (n + 1, the last is the intercept) of an L2-penalised logistic regression, by Newton's method.
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """Weights (m) over the prototypes' centred unit vectors (m, 384); `centre` (384) is their mean."""
 
-    `vectors` (m, n), `labels` (m) of 0 and 1, `weights` (m) per sentence. Deterministic.
+    weights: Matrix
+    vectors: Matrix
+    centre: Matrix
+
+    @classmethod
+    def over(cls, vectors: Matrix, weights: Matrix) -> Boundary:
+        """The boundary whose weights belong to these raw prototype vectors (m, 384)."""
+        centre = vectors.mean(axis=0)
+        return cls(weights, _centred(vectors, centre), centre)
+
+    def score(self, embedding: Vector) -> float:
+        """About 1 for an emergency and -1 for a look-alike."""
+        point = _centred(embedding.astype(np.float64)[None, :], self.centre)[0]
+        return float(_likeness(self.vectors @ point) @ self.weights)
+
+
+def _centred(vectors: Matrix, centre: Matrix) -> Matrix:
+    moved = vectors - centre
+    length = np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-9)
+    return np.asarray(moved / length, dtype=np.float64)
+
+
+def _likeness(cosine: Matrix) -> Matrix:
+    return np.asarray(np.exp(SHARPNESS * (cosine - 1.0)))
+
+
+def fit_boundary(vectors: Matrix, labels: Matrix, trust: Matrix, penalty: float = PENALTY) -> Boundary:
+    """Kernel ridge regression of `labels` (m; 1 and -1) on `vectors` (m, 384), each weighing as much as its `trust`.
+
+    Deterministic.
     """
-    x = np.hstack([vectors, np.ones((len(vectors), 1))])
-    penalty = np.full(x.shape[1], 1.0 / c)
-    penalty[-1] = 1e-9
-    beta = np.zeros(x.shape[1])
-    for _ in range(25):
-        p = 1.0 / (1.0 + np.exp(-np.clip(x @ beta, -30, 30)))
-        gradient = x.T @ (weights * (p - labels)) + penalty * beta
-        hessian = (x * (weights * p * (1 - p))[:, None]).T @ x + np.diag(penalty)
-        step = np.linalg.solve(hessian, gradient)
-        beta -= step
-        if np.abs(step).max() < 1e-6:
-            break
-    return beta
+    centred = _centred(vectors, vectors.mean(axis=0))
+    kernel = _likeness(centred @ centred.T)
+    kernel[np.diag_indices_from(kernel)] += penalty / trust
+    return Boundary.over(vectors, np.asarray(np.linalg.solve(kernel, labels), dtype=np.float64))
 
 
 @dataclass(frozen=True, slots=True)
 class Semantic:
     """The fitted detector; `positives` (m, 384) and `categories` name the nearest emergency."""
 
-    boundary: Matrix
+    boundary: Boundary
     positives: Matrix
     categories: tuple[str, ...]
     review_date: dt.date
@@ -163,24 +190,28 @@ class Semantic:
             raise ValueError(f"{VECTORS} lacks {len(missing)} sentences; run `anxin rules build`")
         pairs = [(s, category) for category, group in file.emergency.items() for s in group]
         positives = _stack([s for s, _ in pairs], known)
-        boundary = stored_boundary(folder / VECTORS, _digest(file))
-        if boundary is None:
+        weights = stored_weights(folder / VECTORS, _digest(file))
+        if weights is None:
             boundary = _fit(file, known)
+        else:
+            boundary = Boundary.over(_stack(file.sentences(), known), weights)
         return cls(boundary, positives, tuple(c for _, c in pairs), file.review_date)
 
     def score(self, embedding: Vector) -> float:
-        """Log-odds of an emergency; positive means nearer to the emergencies."""
-        return float(embedding @ self.boundary[:-1] + self.boundary[-1])
+        """How much the message reads like an emergency: about 1 for one, -1 for a look-alike."""
+        return self.boundary.score(embedding)
 
-    def judge(self, embedding: Vector, reading: Reading, *, complaint: bool, urgent: bool) -> list[Fired]:
+    def judge(
+        self, embedding: Vector, reading: Reading, *, complaint: bool, urgent: bool, lasting: bool = False
+    ) -> list[Fired]:
         """A firing when the message reads like an emergency.
 
         `complaint`: a finding is present in the conversation; `urgent`: a rule already weighed it as urgent, which
-        only a clear likeness overrules.
+        only a clear likeness overrules; `lasting`: it has lasted for long and is not told as new.
         """
         if not may_fire(reading):
             return []
-        if self.score(embedding) < threshold(reading, complaint=complaint, urgent=urgent):
+        if self.score(embedding) < threshold(reading, complaint=complaint, urgent=urgent, lasting=lasting):
             return []
         return [Fired(_rule(self.category(embedding), self.review_date), frozenset())]
 
@@ -194,12 +225,14 @@ class Semantic:
         return max(votes, key=lambda name: votes[name])
 
 
-def threshold(reading: Reading, *, complaint: bool, urgent: bool) -> float:
+def threshold(reading: Reading, *, complaint: bool, urgent: bool, lasting: bool) -> float:
     """The score from which the detector fires on this message."""
     if reading.cautious or reading.curious:
         return THRESHOLD_CAUTIOUS
     if urgent:
         return THRESHOLD_URGENT
+    if lasting:
+        return THRESHOLD_LASTING
     return THRESHOLD_WITH_FINDING if complaint else THRESHOLD_ALONE
 
 

@@ -91,6 +91,24 @@ def test_yes_to_the_deciding_question_completes_the_rule(engine: TriageEngine) -
     assert engine.assess("都没有，就是天热", history).level is not Level.EMERGENCY
 
 
+@pytest.mark.parametrize(
+    ("reply", "level"),
+    [
+        ("第一个有，其他没有", Level.EMERGENCY),
+        ("2有", Level.EMERGENCY),
+        ("第二个没有，第三个有", Level.EMERGENCY),
+        ("都没有", Level.ROUTINE),
+        ("对了，我还想问能不能吃鸡蛋", Level.ROUTINE),
+        ("嗯，谢谢", Level.ROUTINE),
+    ],
+)
+def test_answers_by_number_and_polite_replies(engine: TriageEngine, reply: str, level: Level) -> None:
+    first = engine.assess("最近老头晕")
+    asked = "\n".join(f"{n}. {question}" for n, question in enumerate(first.questions, start=1))
+    history = [Turn("user", "最近老头晕"), Turn("assistant", f"胸痛要打120。\n\n请再告诉我：\n{asked}")]
+    assert engine.assess(reply, history).level is level
+
+
 def test_findings_of_earlier_turns_add_up(engine: TriageEngine) -> None:
     history = [Turn("user", "我爸六十八，胸口闷"), Turn("assistant", "请问还有别的不舒服吗？")]
     result = engine.assess("脸色发灰，一头冷汗", history)
