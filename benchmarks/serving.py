@@ -48,7 +48,8 @@ from retrieval.types import Chunk, Hit
 QUESTION = "冠心病患者可以运动吗？"
 WORDS = "冠心病患者可以适度运动。服药期间注意出血。血压应定期复查。胸痛不缓解拨打急救电话。饮食清淡少盐。"
 STREAMS = (1, 16, 64)
-SEEDS = itertools.count(1000)  # no prompt is used twice: the second way would find it in vLLM's prefix cache
+# No prompt is used twice, in another run at the same server neither: it would be found in the prefix cache.
+SEEDS = itertools.count(int(time.time()) % 1_000_000 * 1000)
 COUNTED = {
     "tokens": "vllm:generation_tokens_total",
     "prompt": "vllm:prompt_tokens_total",
@@ -244,18 +245,20 @@ def cpu_seconds_of(pid: int) -> float:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where and how much; `pids` are the processes whose CPU counts."""
+    """Where and how much; the streams begin one after another over `ramp_s` seconds; `pids` are the processes whose CPU counts."""
 
     url: str
     http: httpx.AsyncClient
     models: list[str]
     rounds: int
+    ramp_s: float
     pids: dict[str, list[int]]
 
     async def one_pass(self, name: str, call: Call, streams: int) -> Measured:
         total, gate = max(streams * self.rounds, 8), asyncio.Semaphore(streams)
 
         async def one(n: int) -> Sample:
+            await asyncio.sleep(min(n, streams) * self.ramp_s / streams)
             async with gate:
                 return await call(next(SEEDS), self.models[n % len(self.models)])
 
@@ -342,7 +345,7 @@ async def compare_client(args: argparse.Namespace) -> None:
         for model in models:
             await straight(next(SEEDS), model)
             await anxin(next(SEEDS), model)
-        bench = Bench(url, http, models, args.rounds, {"direct": own, "anxin": own})
+        bench = Bench(url, http, models, args.rounds, args.ramp, {"direct": own, "anxin": own})
         for streams in args.streams:
             await bench.compare(straight, anxin, streams, args.load)
     await pool.close()
@@ -359,7 +362,12 @@ async def compare_api(args: argparse.Namespace) -> None:
             await straight(next(SEEDS), args.base)
             await anxin(next(SEEDS), args.base)
         bench = Bench(
-            args.url, http, [args.base], args.rounds, {"direct": [os.getpid()], "anxin": args.api_pids}
+            args.url,
+            http,
+            [args.base],
+            args.rounds,
+            args.ramp,
+            {"direct": [os.getpid()], "anxin": args.api_pids},
         )
         for streams in args.streams:
             await bench.compare(straight, anxin, streams, [])
@@ -390,6 +398,7 @@ def main() -> None:
         way.add_argument("--base", default="qwen", help="the base model's name at the server")
         way.add_argument("--tokens", type=int, default=200)
         way.add_argument("--rounds", type=int, default=2)
+        way.add_argument("--ramp", type=float, default=0.0, help="seconds over which the streams begin")
         way.add_argument(
             "--streams", type=lambda text: [int(n) for n in text.split(",")], default=list(STREAMS)
         )

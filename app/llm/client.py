@@ -7,8 +7,9 @@ replica is in `pool.py`; what is asked and how an answer is put together in `vll
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,6 +32,7 @@ from app.llm.sse import DataLines
 CONNECT_S = 2.0
 PROBE_S = 3.0
 ADMIN_S = 120.0
+END_S = 0.5
 DONE = "[DONE]"
 LoadOutcome = Literal["loaded", "already"]
 
@@ -124,12 +126,13 @@ class VllmClient:
         await self._http.aclose()
 
     async def _chunks(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
-        lines, finished = DataLines(), False
-        async for data in response.aiter_bytes():
+        lines, finished, body = DataLines(), False, response.aiter_bytes()
+        async for data in body:
             for payload in lines.feed(data):
                 if payload == DONE:
                     if not finished:
                         raise ReplicaDown("the stream ended without a finish reason", replica=self.url)
+                    await _read_out(body)
                     return
                 chunk = self._chunk(json.loads(payload))
                 finished = finished or chunk.finish_reason is not None
@@ -212,6 +215,15 @@ class _Translation:
             raise ReplicaDown(type(error).__name__, replica=self._url) from error
         if isinstance(error, ValueError | KeyError | TypeError | IndexError | AttributeError):
             raise ReplicaDown("not the answer of a vLLM server", replica=self._url) from error
+
+
+async def _read_out(body: AsyncIterator[bytes]) -> None:
+    """Reads what follows the end mark, a few bytes that close the body: a connection left with them unread cannot be
+    used again, and every answer would begin with a new one. The answer is whole, so trouble here is nobody's."""
+    with suppress(TimeoutError, httpx.HTTPError, httpx.StreamError):
+        async with asyncio.timeout(END_S):
+            async for _ in body:
+                pass
 
 
 def _error_of(response: httpx.Response) -> tuple[str, str | None]:
