@@ -234,7 +234,7 @@ async def record(args: argparse.Namespace) -> None:
     stub = StubVllm(max_model_len=8192)
     stub.start()
     print(f"ask a service with ANXIN_LLM__BASE_URLS='[\"{stub.url}\"]' ANXIN_LLM__MODEL={BASE}", flush=True)
-    while not stub.chats:
+    while not stub.chats:  # noqa: ASYNC110 (the stub runs in a thread of its own)
         await asyncio.sleep(0.2)
     messages = [stub.chats[0]["messages"]]
     Path(args.prompts).write_text(json.dumps(messages, ensure_ascii=False), encoding="utf-8")
