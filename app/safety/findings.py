@@ -22,7 +22,7 @@ import ahocorasick
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.safety.findings_measures import Measurement, read_measurements
-from app.safety.normalise import STRONG_STOPS, Homophones
+from app.safety.normalise import STRONG_STOPS, Homophones, normalise
 
 DEFAULT_GAP = 5
 SMALL_WORDS = set("又了的着过没有不再还都很太好个一就是")
@@ -176,6 +176,10 @@ class Lexicon:
             words[name] |= set(expand(text))
         self._check(words)
         self._build(words)
+        self.asking = {
+            normalise(spec.question).text: name for name, spec in self.findings.items() if spec.question
+        }
+        """The finding that each reviewed question asks for, whatever else its words name."""
 
     def _collect(self, file: LexiconFile, words: dict[str, set[str]]) -> None:
         words["mask"] |= set(expand(file.mask))

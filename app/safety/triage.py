@@ -22,14 +22,13 @@ from app.safety.triage_facts import (
     read_text,
 )
 from app.safety.triage_rulebook import RULES_FOLDER, Rulebook, RuleFileError, load_rulebook
-from app.safety.triage_rules import Fired, Rule, evaluate
+from app.safety.triage_rules import Fired, evaluate
 from app.safety.triage_semantic import Semantic, embed_query, may_fire
 from app.safety.types import RANK, Level, Span, TriageResult, Turn, Vector
 
 MAX_CHARS = 4000
 MAX_TURNS = 20
 MAX_QUESTIONS = 3
-QUESTIONS_PER_RULE = 2
 CACHED_READINGS = 1024
 MOST_SHOWN = 20
 # A harmless cause that the message itself names; the rules still judge, likeness alone does not.
@@ -201,26 +200,20 @@ class TriageEngine:
         )
 
     def _questions(self, facts: Facts, level: Level) -> tuple[str, ...]:
-        """Questions from the rules that one more finding would complete, most dangerous first."""
+        """What one more finding would raise the level with, as far as it suits a complaint; most telling first."""
         if level is Level.EMERGENCY:
             return ()
-        findings = self._book.lexicon.findings
-        complaints = {n for n in facts.current if not findings[n].background}
-        found: list[tuple[tuple[int, int], str]] = []
-        for rule in self._book.rules:
-            if rule.ask and RANK[rule.level] > RANK[level] and not rule.when.evidence.isdisjoint(complaints):
-                found.extend((_urgency(rule), q) for q in self._missing(rule, facts))
-        texts = list(dict.fromkeys(q for _, q in sorted(found, key=lambda f: f[0])))[:MAX_QUESTIONS]
-        return (*texts, WAIT_NOT) if texts else ()
-
-    def _missing(self, rule: Rule, facts: Facts) -> list[str]:
-        findings = self._book.lexicon.findings
-        missing = rule.when.one_short(facts.all)
-        return [q for name in missing if (q := findings[name].question) is not None][:QUESTIONS_PER_RULE]
-
-
-def _urgency(rule: Rule) -> tuple[int, int]:
-    return -RANK[rule.level], -rule.weight
+        findings, asks = self._book.lexicon.findings, self._book.asks
+        complaints = [n for n in asks if n in facts.current and not findings[n].background]
+        deciding = {
+            name
+            for rule in self._book.rules
+            if rule.ask and RANK[rule.level] > RANK[level] and not rule.when.evidence.isdisjoint(complaints)
+            for name in rule.when.one_short(facts.all)
+        }
+        suiting = [name for complaint in complaints for name in asks[complaint] if name in deciding]
+        texts = list(dict.fromkeys(q for n in suiting if (q := findings[n].question) is not None))
+        return (*texts[:MAX_QUESTIONS], WAIT_NOT) if texts else ()
 
 
 def _emergency(fired: Sequence[Fired]) -> bool:

@@ -149,10 +149,16 @@ def read_question(text: str, lexicon: Lexicon) -> Reading:
     """An assistant turn: only what it asked for matters, question by question, so no context is read."""
     source = normalise(text)
     questions = questions_in(source.text)
-    scanned = [frozenset(m.finding for m in lexicon.scan(q).mentions) for q in questions]
-    asked = tuple(frozenset(n for n in said if not lexicon.findings[n].background) for said in scanned)
+    asked = tuple(_asked_for(question, lexicon) for question in questions)
     said = frozenset[str]().union(*asked)
     return Reading(source, {}, frozenset(), frozenset(), asked, said, question=bool(asked))
+
+
+def _asked_for(question: str, lexicon: Lexicon) -> frozenset[str]:
+    """What a question asks for: the finding of a reviewed question, else what its words name."""
+    own = frozenset(name for text, name in lexicon.asking.items() if text in question)
+    named = own if own else frozenset(m.finding for m in lexicon.scan(question).mentions)
+    return frozenset(n for n in named if own or not lexicon.findings[n].background)
 
 
 def gather(readings: Sequence[tuple[str, Reading]], lexicon: Lexicon) -> Facts:

@@ -1,11 +1,12 @@
 """Loads everything triage knows from a folder of YAML files and checks that it fits together.
 
 Owns reading, validation and the version of the rule set. Files name their `kind`: `findings` (the lexicon), `context`
-(cue words), `triage` (a department's rules); other kinds belong to other parts and are left alone.
+(cue words), `questions` (what to ask for which complaint), `triage` (a department's rules); other kinds belong to other parts and are left alone.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,15 +34,26 @@ class ContextFile(BaseModel):
     cues: dict[str, str]
 
 
+class QuestionsFile(BaseModel):
+    """`complaints`: for each complaint the findings worth asking for, most telling first."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: str
+    owner: str
+    review_date: dt.date
+    complaints: dict[str, tuple[str, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Rulebook:
-    """A validated rule set; `version` is a digest of the files it came from."""
+    """A validated rule set; `version` is a digest of the files it came from, `asks` what to ask for each complaint."""
 
     lexicon: Lexicon
     rules: tuple[Rule, ...]
     departments: Mapping[str, str]
     version: str
     vetoes: frozenset[str]
+    asks: Mapping[str, tuple[str, ...]]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -61,6 +73,7 @@ def load_rulebook(folder: Path = RULES_FOLDER) -> Rulebook:
     cues: dict[str, str] = {}
     rules: list[Rule] = []
     departments: dict[str, str] = {}
+    asks: dict[str, tuple[str, ...]] = {}
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.yaml")):
         content = read_yaml(path)
@@ -73,6 +86,8 @@ def load_rulebook(folder: Path = RULES_FOLDER) -> Rulebook:
                         f"ctx.{name}": words
                         for name, words in ContextFile.model_validate(content).cues.items()
                     }
+                case "questions":
+                    asks |= QuestionsFile.model_validate(content).complaints
                 case "triage":
                     file = RulesFile.model_validate(content)
                     rules.extend(file.rules)
@@ -89,8 +104,19 @@ def load_rulebook(folder: Path = RULES_FOLDER) -> Rulebook:
     except ValueError as error:
         raise RuleFileError(str(error)) from error
     _check(rules, lexicon)
+    _check_questions(asks, lexicon)
     vetoes = frozenset[str]().union(*(rule.when.vetoes for rule in rules))
-    return Rulebook(lexicon, tuple(rules), departments, digest.hexdigest()[:12], vetoes)
+    return Rulebook(lexicon, tuple(rules), departments, digest.hexdigest()[:12], vetoes, asks)
+
+
+def _check_questions(asks: Mapping[str, tuple[str, ...]], lexicon: Lexicon) -> None:
+    for complaint, names in asks.items():
+        for name in (complaint, *names):
+            if name not in lexicon.findings:
+                raise RuleFileError(f"questions for {complaint}: unknown finding {name}")
+        for name in names:
+            if lexicon.findings[name].question is None:
+                raise RuleFileError(f"questions for {complaint}: nothing is written to ask for {name}")
 
 
 def _check(rules: list[Rule], lexicon: Lexicon) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from app.safety.notices import WAIT_NOT
@@ -152,3 +154,32 @@ def test_the_paraphrase_detector_catches_what_no_rule_says() -> None:
     text = "老爷子忽然整个人不对头，筷子在手里乱晃，嘴里乌里哇啦的谁也听不清他要啥"
     assert engine.assess(text).level is Level.EMERGENCY
     assert engine.assess("心梗发生时身体里到底发生了什么，想了解一下").level is Level.ROUTINE
+
+
+@pytest.mark.parametrize(
+    ("complaint", "wanted", "unwanted"),
+    [
+        ("头晕", "一侧手脚", "烧炭"),
+        ("胸闷", "冷汗", "怀孕"),
+        ("肚子疼", "木板", "胎动"),
+        ("起了一身疹子", "喉咙发紧", "吃进去的是什么"),
+    ],
+)
+def test_deciding_questions_suit_the_complaint(
+    engine: TriageEngine, complaint: str, wanted: str, unwanted: str
+) -> None:
+    asked = "".join(engine.assess(complaint).questions)
+    assert wanted in asked
+    assert unwanted not in asked
+
+
+@pytest.mark.parametrize("message", ["今天天气怎么样", "尿酸高脚趾头疼吃什么药", "血压150/95，吃药后128"])
+def test_nothing_is_asked_without_a_complaint_that_calls_for_it(engine: TriageEngine, message: str) -> None:
+    assert engine.assess(message).questions == ()
+
+
+def test_yes_to_any_deciding_question_means_its_danger(engine: TriageEngine) -> None:
+    """A question whose reassuring answer is yes would turn 没有 into a denial of the danger."""
+    reassuring = re.compile(r"还能|能不能|叫得醒|止得住|能止住|肯不肯|清不清醒|稳不稳|正常吗|按住吗")
+    asked = [spec.question for spec in engine.book.lexicon.findings.values() if spec.question]
+    assert [question for question in asked if reassuring.search(question)] == []
