@@ -1,13 +1,14 @@
 """Learns the embedded reranker's weights from groups of candidates with one labelled passage each.
 
     python -m retrieval.rerank.train FEATURES.npz … [--leave-out NAME …] [--embedder NAME] \
-        [--material plain|documents]
+        [--material plain|documents] [--blend 0.5]
 
 FEATURES.npz come from `benchmarks/retrieval.py` (plain texts) and `benchmarks/asked.py` (documents) with
-`--features-out`. A listwise logistic regression (softmax over the candidates of a question, L2 penalty) over standardised features; cross-validated figures are
-printed before the final fit on all groups. Groups of a source that is left out are never trained on, only
-reported on: what the weights do to text of another kind. Features that do not vary in the data (fields its
-passages lack) get the coefficient of PRIORS.
+`--features-out`. A listwise logistic regression (softmax over the candidates of a question, L2 penalty) over
+standardised features; cross-validated figures are printed before the final fit on all groups. `--blend` mixes in the
+embedder's plain weights: what was learned on few documents then carries over to others. Groups of a source that is left
+out are never trained on, only reported on: what the weights do to text of another kind. Features that do not vary in
+the data (fields its passages lack) get the coefficient of PRIORS.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ def main() -> None:
     parser.add_argument("features", type=Path, nargs="+")
     parser.add_argument("--leave-out", nargs="*", default=[], help="sources never trained on")
     parser.add_argument("--embedder", default=DEFAULT_EMBEDDER, help="whose vectors the features are made of")
+    parser.add_argument("--blend", type=float, default=0.0, help="share of the plain weights in the result")
     parser.add_argument("--material", choices=["plain", "documents"], default="plain")
     parser.add_argument("--out", type=Path, default=DATA / WEIGHTS_FILE)
     arguments = parser.parse_args()
@@ -135,8 +137,10 @@ def main() -> None:
     for name, values in report.items():
         print(f"{name:20s}", "  ".join(f"{key} {value:.3f}" for key, value in values.items()))
     trained = [group for group in groups if group.source not in left_out]
-    named = dict(zip(FEATURES, (round(float(c), 5) for c in fit(trained)), strict=True))
     entries = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {}
+    learned = dict(zip(FEATURES, fit(trained).tolist(), strict=True))
+    plain = entries[arguments.embedder]["coefficients"] if arguments.blend else learned
+    named = {n: round(arguments.blend * plain[n] + (1 - arguments.blend) * c, 5) for n, c in learned.items()}
     entries[entry_name(arguments.embedder, arguments.material)] = {
         "coefficients": named,
         "groups": len(trained),
