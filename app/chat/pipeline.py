@@ -24,6 +24,7 @@ from app.conversations.service import ConversationService
 from app.conversations.writer import AnswerMeta, AnswerWriter, Opened
 from app.errors import AnxinError, ModelUnavailable, StorageUnavailable
 from app.llm.base import Finished, GenerationRequest, Generator, Part, Reasoning, Started
+from app.llm.extractive_text import text_with_rows
 from app.observability import Stopwatch, log, metrics
 from app.safety.guard import guarded
 from app.safety.types import (
@@ -212,7 +213,7 @@ class Pipeline:
         hits = answer.found.hits if answer.found is not None else ()
         context = ReviewContext(
             question=ask.message,
-            evidence=tuple(Evidence(h.chunk.chunk_id, h.chunk.title, h.chunk.text) for h in hits),
+            evidence=tuple(Evidence(h.chunk.chunk_id, h.chunk.title, text_with_rows(h.chunk)) for h in hits),
             triage=answer.triage,
             audience=ask.audience,
             history=opened.history,

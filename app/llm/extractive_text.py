@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrieval.types import Hit
+from retrieval.types import Chunk, Hit
 
 MIN_CHARS = 6
 MAX_BACK = 2
@@ -114,6 +114,12 @@ def table_rows(table: str) -> list[str]:
         if rest and row[0]:
             out.append(f"{row[0]}：{'；'.join(rest)}。")
     return out
+
+
+def text_with_rows(chunk: Chunk) -> str:
+    """The text of a passage, the rows of its tables also as the sentences in which an answer quotes them."""
+    rows = [row for raw in chunk.sentences if raw.lstrip().startswith("|") for row in table_rows(raw)]
+    return "\n".join([chunk.text, *rows])
 
 
 def clean(sentence: str) -> str:
