@@ -16,6 +16,7 @@ from typing import Protocol
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from app.safety.interactions_apart import kept_apart, named_as_indication, taken_together
 from app.safety.review_text import Lexicon, View, fold
 from app.safety.review_wording import Wording
 from app.safety.types import ReviewContext
@@ -199,6 +200,10 @@ _DENIED = re.compile(
 _ASKS_TOGETHER = re.compile(
     r"一起|同时|一块|合用|联用|同服|并用|能不能|可不可以|可以|能(?:吃|喝|用|服)|还能|冲突|影响|行不行|行吗|要紧|间隔|隔|之后|能|敢|没事|配|有没有(?:问题|事)"
 )
+# Somebody who takes one medicine already takes whatever he adds beside it.
+_TAKING = re.compile(
+    r"(?:吃|服|用|打|喷|喝)着|(?:正|现|目前|一直|长期|每天|天天|平时|常年)在?[^,;。!?]{0,3}(?:吃|服|用|打|喝)|(?:在|已经)(?:吃|服|用|打)|刚(?:吃|服|用|打|喝)"
+)
 
 
 class CombinationChecker:
@@ -271,7 +276,9 @@ class Combinations:
             return None
         for pair in self._pairs([*own, *self._background]):
             given = {pair.given_a, pair.given_b}
-            if given & self._states or str(getattr(pair, "kind", "")).startswith("duplicate_class"):
+            if given & self._states or str(getattr(pair, "kind", "")).startswith("duplicate"):
+                continue
+            if self._kept_apart(pair, view.folded):
                 continue
             if given & set(own) and self._concerns(pair, own, view.folded):
                 return Finding(pair, f"contraindicated_combination.{pair.severity}")
@@ -281,6 +288,8 @@ class Combinations:
         """Return a contraindicated pair that the user asked about and the whole draft did not warn of."""
         for pair in self._pairs(self._asked):
             key = frozenset((pair.given_a, pair.given_b))
+            if self._kept_apart(pair, self._question):
+                continue
             if pair.severity == CONTRAINDICATED and key not in self._warned:
                 return Finding(pair, "contraindicated_combination.asked")
         return None
@@ -288,6 +297,8 @@ class Combinations:
     def _may_be_meant(self, pair: KnownPair, text: str, together: bool, quoted: bool) -> bool:
         """True when the sentence can be about taking both: said so, or one of them is a condition or a food."""
         given = {pair.given_a, pair.given_b}
+        if self._kept_apart(pair, text) or self._for_another(pair, text):
+            return False
         if str(getattr(pair, "kind", "")).startswith("duplicate"):
             return bool(_TOGETHER.search(text)) and not quoted
         if (given & self._states or str(pair.severity) != CONTRAINDICATED) and quoted:
@@ -296,9 +307,27 @@ class Combinations:
             return True
         return together or bool(given & self._foods)
 
+    def _kept_apart(self, pair: KnownPair, text: str) -> bool:
+        """True when the pair is compared or exchanged in `text`, or in the question that `text` answers.
+
+        A pair with a waiting time between the two stays dangerous when one replaces the other.
+        """
+        if pair.min_interval_h is not None or {pair.given_a, pair.given_b} & (self._states | self._foods):
+            return False
+        if kept_apart(pair.given_a, pair.given_b, text):
+            return True
+        return kept_apart(pair.given_a, pair.given_b, self._question) and not taken_together(text)
+
+    def _for_another(self, pair: KnownPair, text: str) -> bool:
+        for state, drug in ((pair.given_a, pair.given_b), (pair.given_b, pair.given_a)):
+            if state in self._states and state not in self._question:
+                return named_as_indication(state, drug, text)
+        return False
+
     def _says_together(self, text: str) -> bool:
         return bool(_TOGETHER.search(text)) or (
-            len(self._background) >= 2 and bool(_ASKS_TOGETHER.search(self._question))
+            len(self._background) >= 2
+            and bool(_ASKS_TOGETHER.search(self._question) or _TAKING.search(self._question))
         )
 
     def _concerns(self, pair: KnownPair, own: list[str], text: str) -> bool:
