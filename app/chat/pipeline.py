@@ -17,6 +17,7 @@ from app.admin.audit import AuditLog
 from app.chat.answer import Answer, assemble_body, citations_of
 from app.chat.events import Event, opening
 from app.chat.evidence import EvidenceFinder, Found
+from app.chat.gather import gathered
 from app.chat.generate import no_evidence_reply, questions_paragraph, template
 from app.chat.rewrite import Rewritten, rewrite
 from app.chat.wording import LABEL_LINE, department_of, is_crisis, urgent_answer
@@ -154,8 +155,8 @@ class Pipeline:
             template(templated) if templated is not None else self._generate(ask, opened, answer, rewritten)
         )
         reviewed = self._reviewed(ask, opened, answer, parts, templated is not None)
-        async with aclosing(parts), aclosing(reviewed):
-            async for delta in reviewed:
+        async with aclosing(parts), aclosing(gathered(reviewed)) as deltas:
+            async for delta in deltas:
                 await writer.show(delta, self._meta(ask, answer))
                 answer.watch.first_text()
                 yield Event("delta", {"text": delta})
