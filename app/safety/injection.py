@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.safety.input_detector import InputDetector
 from app.safety.review_text import fold
 from app.safety.sentences import split_sentences
 from app.safety.types import Turn
@@ -113,14 +114,20 @@ class _Compiled:
 class InputGuard:
     """The compiled input rules. Raises `OSError`, `re.error` or `pydantic.ValidationError` on a bad file."""
 
-    def __init__(self, file: InputFile) -> None:
+    def __init__(self, file: InputFile, detector: InputDetector | None = None) -> None:
         self.file = file
+        self._detector = detector
         self._kinds = {kind: [_compile(rule) for rule in rules.rules] for kind, rules in file.kinds.items()}
         self._document = [_compile(rule) for rule in file.document]
 
     @classmethod
     def load(cls, path: Path = INPUT_FILE) -> InputGuard:
         return cls(InputFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))))
+
+    @classmethod
+    def shipped(cls) -> InputGuard:
+        """The shipped rules with the detector trained beside them."""
+        return cls(cls.load().file, InputDetector.load(INPUT_FILE.parent))
 
     def assess(self, text: str, history: Sequence[Turn] = ()) -> InputFinding:
         """Return what the message asks; the user's last turn is read together with it (a request in two parts)."""
@@ -130,7 +137,15 @@ class InputGuard:
                 for rule in self._kinds.get(kind, ()):
                     if rule.matches(candidate):
                         return InputFinding(kind, rule.id, self.file.kinds[kind].reply)
-        return InputFinding(InputKind.NONE)
+        return self._suspected(fold(text[:MAX_CHARS]))
+
+    def _suspected(self, folded: str) -> InputFinding:
+        """What the detector makes of a message that no rule knows."""
+        found = None if self._detector is None else self._detector.suspects(folded)
+        if found is None:
+            return InputFinding(InputKind.NONE)
+        kind = InputKind(found)
+        return InputFinding(kind, f"detector.{found}", self.file.kinds[kind].reply)
 
     def flag_document(self, text: str) -> list[DocumentFlag]:
         """Return the sentences of a document or pasted text that give orders to the model."""
@@ -160,7 +175,7 @@ def flag_document(text: str) -> list[DocumentFlag]:
 
 def _shipped() -> InputGuard:
     if not _default:
-        _default.append(InputGuard.load())
+        _default.append(InputGuard.shipped())
     return _default[0]
 
 
