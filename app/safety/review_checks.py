@@ -15,7 +15,7 @@ from functools import cached_property
 from app.safety.claims import ClaimChecker, Claims
 from app.safety.interactions import CombinationChecker, Combinations
 from app.safety.review_detector import Detector
-from app.safety.review_rules import Action, Found, RuleSet, Surroundings, known_disease
+from app.safety.review_rules import Action, Found, RuleSet, Surroundings, is_definition, known_disease
 from app.safety.review_text import View, fold
 from app.safety.review_wording import Wording
 from app.safety.types import Audience, Level, ReviewContext, Triage, Violation, ViolationCode
@@ -144,8 +144,10 @@ class Checks:
             judged.found.append(found)
 
     def _undecided(self, view: View) -> bool:
-        """True for a disease the user stated himself, one put as a possibility, or of nobody in particular."""
+        """True for a disease the user stated himself, one put as a possibility, defined, or of nobody in particular."""
         if _SOMEBODY.search(view.masked) is None:
+            return True
+        if is_definition(view, self.surroundings):
             return True
         return known_disease(view, self.surroundings) or view.soft(0, len(view.masked))
 

@@ -45,6 +45,7 @@ Guard = Literal[
     "care_near",
     "known",
     "given",
+    "definition",
 ]
 
 
@@ -253,7 +254,22 @@ def _guarded(rule: Rule, view: View, match: re.Match[str], around: Surroundings)
         or ("sends" in guards and view.sends)
         or ("known" in guards and known_disease(view, around))
         or ("given" in guards and match.group() in around.given)
+        or ("definition" in guards and is_definition(view, around))
     )
+
+
+_FIGURE = re.compile(r"\d+(?:\.\d+)?")
+
+
+def is_definition(view: View, around: Surroundings) -> bool:
+    """True for a criterion or a name stated in general (eGFR低于60持续3个月以上就是慢性肾脏病).
+
+    A sentence that repeats a figure of the question is about the one who asked.
+    """
+    if not view.defines:
+        return False
+    own = set(_FIGURE.findall(around.question_folded))
+    return not own.intersection(_FIGURE.findall(view.folded))
 
 
 _ASKED = re.compile(

@@ -184,6 +184,11 @@ class View:
         return bool(self._cue("condition").search(self.masked[left:start]))
 
     @cached_property
+    def defines(self) -> bool:
+        """True when the sentence says in general where an illness begins or what it is called."""
+        return bool(self._cue("definition").search(self.masked)) and not self._cue("somebody").search(self.masked)
+
+    @cached_property
     def cares(self) -> bool:
         """True when the sentence sends the reader to a doctor, an examination or 120."""
         return bool(self._cue("care").search(self._without("care_cancelled")))
