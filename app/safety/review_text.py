@@ -186,7 +186,9 @@ class View:
     @cached_property
     def defines(self) -> bool:
         """True when the sentence says in general where an illness begins or what it is called."""
-        return bool(self._cue("definition").search(self.masked)) and not self._cue("somebody").search(self.masked)
+        return bool(self._cue("definition").search(self.masked)) and not self._cue("somebody").search(
+            self.masked
+        )
 
     @cached_property
     def cares(self) -> bool:
