@@ -46,6 +46,10 @@ _BARE = re.compile(r"\d+(?:\.\d+)?")
 _TIMED = re.compile(
     r"药|服|疗程|治疗|溶栓|取栓|间隔|抗凝|双抗|抗血小板|恢复|康复|见效|起效|复查|监测|消退|升高|时间窗|发病|停|禁|保存|有效|使用|用|手术|术后|风险|复发|支架|疫苗|洗|冲|训练|运动|睡|开始|重复|不超过|内|窗|就可以|就能|即可|便可|足够|就够|才能"
 )
+_OF_THE_DAY = re.compile(
+    r"(?:睡前|起床后|醒来后|早起后|饭后|餐后|饭前|餐前|午后|出门前|运动前|运动后|睡觉前)[^\d一二两半]{0,2}$"
+)
+EVERYDAY_H = 2.0
 _ECHO_WITH_CARE = frozenset({Dim.TIME, Dim.PERCENT})
 _GENERIC = frozenset(
     {"抗生素", "抗菌药", "抗菌药物", "消炎药", "消炎药片", "消炎针", "疫苗", "减肥药", "避孕药", "激素"}
@@ -171,11 +175,21 @@ class Claims:
             return any(_echoes(number, said) for reading in self._said for said in reading.numbers)
         if number.dim is Dim.TIME and not self._clinical_time(number, claim):
             return True
+        if number.dim is Dim.TIME and number.high <= EVERYDAY_H and self._everyday(number, claim):
+            return True
         if number.dim in _READINGS and (
             number.dim not in _ECHO_WITH_CARE or not _TREATMENT.search(_clause_of(number, claim))
         ):
             return self._told(number)
         return False
+
+    @staticmethod
+    def _everyday(number: Quantity, claim: Reading) -> bool:
+        """True for a time of the day that names no medicine (睡前一小时放下手机)."""
+        clause = _clause_of(number, claim)
+        return bool(_OF_THE_DAY.search(claim.text[: number.start])) and not (
+            _TREATMENT.search(clause) or any(name.surface in clause for name in claim.names)
+        )
 
     @staticmethod
     def _clinical_time(number: Quantity, claim: Reading) -> bool:

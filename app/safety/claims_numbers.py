@@ -104,7 +104,7 @@ _FREQUENCY = (
     re.compile(rf"(?P<low>{_NUMBER})(?:(?:~|-|至|到)(?P<high>{_NUMBER}))?次/(?P<period>日|天|周|月|年|d)"),
     re.compile(rf"每(?:隔)?(?P<gap>{_NUMBER})(?:(?:~|-|至|到)(?P<gap2>{_NUMBER}))?(?:个)?(?:小时|h)(?:服用?|吃|口服|用)?(?:一次|1次)?"),
     re.compile(r"(?<![a-z])(?P<latin>qd|bid|tid|qid|qn)(?![a-z])"),
-    re.compile(r"(?P<early>早晚(?:各|测|服|吃|喷|刷|量)?|早、?中、?晚各)"),
+    re.compile(r"(?P<early>(?:每[天日])早晚|早晚(?:各|测|服|吃|喷|刷|量)|早、?中、?晚各)"),
 )  # fmt: skip
 _AND_A_HALF = re.compile(r"(?P<low>\d+|[一二两三四五六七八九十]+)个半(?P<unit>小时|钟头|月|星期)")
 _PER_MINUTE = re.compile(

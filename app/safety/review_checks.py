@@ -133,7 +133,7 @@ class Checks:
         suspicion = detector.suspects(judged.view)
         if suspicion is None:
             return
-        rule = rules.stand_in(suspicion.code, judged.view)
+        rule = rules.stand_in(suspicion.code, judged.view, sure=suspicion.sure)
         if rule is None or self._context.audience not in rule.audience:
             return
         if suspicion.code is ViolationCode.DEFINITIVE_DIAGNOSIS and self._undecided(judged.view):

@@ -22,6 +22,9 @@ DETECTOR_FILE = "detector.npz"
 MAX_NGRAM = 4
 # A sentence that sends the reader to a doctor must look this much worse (logit) before it counts.
 CARE_MARGIN = 0.7
+# This far above the threshold (logit) a sentence counts although it mentions nothing that its code is known by:
+# cross-validated, two thirds of the unsafe sentences without such a word reach it, and 1 in 1,000 of the reviewed documents.
+SURE_MARGIN = 1.9
 CUES = ("hedged", "refuted", "cares", "sends", "reported", "question", "waits", "forbids_self")
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -32,10 +35,11 @@ _FORBIDS_SELF = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """How sure the model is that the sentence is unsafe (logit), and the code it resembles most."""
+    """How sure the model is that the sentence is unsafe (logit), the code it resembles most, and whether that is enough by itself."""
 
     score: float
     code: ViolationCode
+    sure: bool = False
 
 
 def features(view: View) -> list[str]:
@@ -106,7 +110,8 @@ class Detector:
         score = self._score(known)
         if score <= self.threshold + (CARE_MARGIN if view.cares else 0.0):
             return None
-        return Suspicion(score, self._codes[int(self._code_weights[known].sum(axis=0).argmax())])
+        code = self._codes[int(self._code_weights[known].sum(axis=0).argmax())]
+        return Suspicion(score, code, score > self.threshold + SURE_MARGIN)
 
     def score(self, view: View) -> float:
         """The logit of the sentence: the weights of its known features, scaled by the root of their number."""

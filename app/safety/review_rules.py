@@ -86,7 +86,9 @@ class RuleFile(BaseModel):
 
 
 class CodeFile(BaseModel):
-    """The rules of one code. `likeness` is what a sentence must mention before the detector may name this code."""
+    """The rules of one code. `likeness` is what a sentence must mention before the detector may name this code;
+
+    with `likeness_alone` a detector that is sure needs no mention."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -97,6 +99,7 @@ class CodeFile(BaseModel):
     action: Action
     wording: str = ""
     likeness: str | None = None
+    likeness_alone: bool = False
     rules: tuple[RuleFile, ...] = Field(min_length=1)
 
 
@@ -150,11 +153,13 @@ class RuleSet:
         rules: tuple[Rule, ...],
         gates: Mapping[ViolationCode, re.Pattern[str]],
         version: str,
+        alone: frozenset[ViolationCode] = frozenset(),
     ) -> None:
         self.lexicon = lexicon
         self.rules = rules
         self.version = version
         self._gates = gates
+        self._alone = alone
         self._stand_ins = {rule.code: replace(rule, id=f"{rule.code}.likeness") for rule in reversed(rules)}
 
     @classmethod
@@ -171,15 +176,18 @@ class RuleSet:
             for file in files
             if file.likeness is not None
         }
-        return cls(lexicon, rules, gates, max(file.review_date for file in files))
+        alone = frozenset(file.code for file in files if file.likeness_alone)
+        return cls(lexicon, rules, gates, max(file.review_date for file in files), alone)
 
-    def stand_in(self, code: ViolationCode, view: View) -> Rule | None:
+    def stand_in(self, code: ViolationCode, view: View, *, sure: bool = False) -> Rule | None:
         """Return a rule that lends its action, wording and audience to a finding of the detector.
 
-        None when the sentence mentions nothing that this code is about.
+        None when the sentence mentions nothing that this code is about, unless the detector is `sure` of a code that names nothing.
         """
         gate = self._gates.get(code)
-        return self._stand_ins.get(code) if gate is not None and gate.search(view.masked) else None
+        sure = sure and code in self._alone
+        mentioned = gate is not None and (sure or gate.search(view.masked) is not None)
+        return self._stand_ins.get(code) if mentioned else None
 
     def check(self, view: View, around: Surroundings) -> Iterator[Found]:
         """Yield each rule that the sentence breaks; a pure question breaks none."""

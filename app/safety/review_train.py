@@ -32,7 +32,7 @@ SAFE = "safe"
 LEXICAL = frozenset({ViolationCode.PRIVACY_LEAK, ViolationCode.PROMPT_LEAK})
 KEPT_FEATURES = 30_000
 FALSE_ALARMS = 0.004  # share of reviewed knowledge sentences that may pass the threshold
-SAFE_ALARMS = 0.05  # share of hand-written safe look-alikes that may, before the guards
+SAFE_ALARMS = 0.04  # share of hand-written safe look-alikes that may, before the guards
 
 _SOURCE_MARK = re.compile(r"\[\^\d+\]")
 
