@@ -25,8 +25,8 @@ from app.safety.review_text import fold
 
 NONE = InputKind.NONE.value
 NAMES = {"illicit_drug": InputKind.DRUG_ABUSE.value}
-LOOK_ALIKE_ALARMS = 0.03  # share of hand-written look-alikes that may pass the threshold
-ORDINARY_ALARMS = 0.002  # share of ordinary questions that may
+LOOK_ALIKE_ALARMS = 0.01  # share of hand-written look-alikes that may pass the threshold
+ORDINARY_ALARMS = 0.001  # share of ordinary questions that may
 PENALTY_C = 30.0
 
 
