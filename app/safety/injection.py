@@ -8,7 +8,7 @@ with the refusal.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.safety.disguise import readings
 from app.safety.input_detector import InputDetector
 from app.safety.review_text import fold
 from app.safety.sentences import split_sentences
@@ -23,6 +24,7 @@ from app.safety.types import Turn
 
 INPUT_FILE = Path(__file__).with_name("codes") / "input.yaml"
 MAX_CHARS = 8000
+SPLIT_TURNS = 3  # turns that a request may be spread over
 
 
 class InputKind(StrEnum):
@@ -95,6 +97,7 @@ class InputFile(BaseModel):
 
     owner: str
     review_date: str
+    spelled: str = ""
     kinds: dict[InputKind, KindRules]
     document: tuple[InputRule, ...] = Field(min_length=1)
 
@@ -119,6 +122,7 @@ class InputGuard:
         self._detector = detector
         self._kinds = {kind: [_compile(rule) for rule in rules.rules] for kind, rules in file.kinds.items()}
         self._document = [_compile(rule) for rule in file.document]
+        self._words = tuple(file.spelled.split())
 
     @classmethod
     def load(cls, path: Path = INPUT_FILE) -> InputGuard:
@@ -130,30 +134,46 @@ class InputGuard:
         return cls(cls.load().file, InputDetector.load(INPUT_FILE.parent))
 
     def assess(self, text: str, history: Sequence[Turn] = ()) -> InputFinding:
-        """Return what the message asks; the user's last turn is read together with it (a request in two parts)."""
-        said = [turn.content for turn in history if turn.role == "user"][-1:]
-        for candidate in (fold(text[:MAX_CHARS]), fold("。".join([*said, text])[:MAX_CHARS]) if said else ""):
-            for kind in ORDER if candidate else ():
+        """Return what the message asks; the user's last turns are read together with it (a request in parts)."""
+        said = [turn.content for turn in history if turn.role == "user"][-SPLIT_TURNS:]
+        for candidate in self._candidates(text[:MAX_CHARS], said):
+            for kind in ORDER:
                 for rule in self._kinds.get(kind, ()):
                     if rule.matches(candidate):
                         return InputFinding(kind, rule.id, self.file.kinds[kind].reply)
-        return self._suspected(fold(text[:MAX_CHARS]))
+        return self._suspected([text[:MAX_CHARS], *readings(text[:MAX_CHARS])])
 
-    def _suspected(self, folded: str) -> InputFinding:
-        """What the detector makes of a message that no rule knows."""
-        found = None if self._detector is None else self._detector.suspects(folded)
-        if found is None:
+    def _candidates(self, text: str, said: Sequence[str]) -> Iterator[str]:
+        """Yield the message, what it may be a disguise of, and the message joined to what was said before it."""
+        seen: set[str] = set()
+        for reading in (text, *readings(text, self._words), *self._joined(text, said)):
+            folded = fold(reading)
+            if folded and folded not in seen:
+                seen.add(folded)
+                yield folded
+
+    @staticmethod
+    def _joined(text: str, said: Sequence[str]) -> tuple[str, ...]:
+        return ("。".join([*said[-1:], text])[:MAX_CHARS], "".join([*said, text])[:MAX_CHARS]) if said else ()
+
+    def _suspected(self, candidates: Sequence[str]) -> InputFinding:
+        """What the detector makes of a message that no rule knows, and of what it may disguise."""
+        if self._detector is None:
             return InputFinding(InputKind.NONE)
-        kind = InputKind(found)
-        return InputFinding(kind, f"detector.{found}", self.file.kinds[kind].reply)
+        for candidate in candidates:
+            found = self._detector.suspects(fold(candidate))
+            if found is not None:
+                kind = InputKind(found)
+                return InputFinding(kind, f"detector.{found}", self.file.kinds[kind].reply)
+        return InputFinding(InputKind.NONE)
 
     def flag_document(self, text: str) -> list[DocumentFlag]:
         """Return the sentences of a document or pasted text that give orders to the model."""
         flags: list[DocumentFlag] = []
         start = 0
         for sentence in split_sentences(text):
-            folded = fold(sentence)
-            rule = next((rule for rule in self._document if rule.matches(folded)), None)
+            folded = (fold(sentence), *(fold(other) for other in readings(sentence)))
+            rule = next((rule for rule in self._document if any(map(rule.matches, folded))), None)
             if rule is not None:
                 flags.append(DocumentFlag(start, start + len(sentence), sentence.strip(), rule.id))
             start += len(sentence)
