@@ -34,8 +34,16 @@ _SYNONYM = re.compile("|".join(sorted(map(re.escape, _CANONICAL), key=len, rever
 _ANTONYMS = (
     ("升高", "降低"), ("增加", "降低"), ("高钾", "低钾"), ("高血糖", "低血糖"), ("提高", "降低"), ("加重", "减轻"), ("加重", "缓解"), ("增强", "减弱"), ("增强", "削弱"),
     ("增强", "降低"), ("餐前", "餐后"), ("术前", "术后"), ("早", "睡前"), ("晨", "晚"), ("左", "右"), ("收缩压", "舒张压"), ("一线", "二线"), ("禁用", "首选"), ("安全", "禁"), ("有效", "无效"),
-    ("冷", "热"), ("平卧", "坐"), ("加快", "减慢"), ("促进", "抑制"), ("扩张", "收缩"), ("确诊", "排除"), ("限制", "推荐"), ("早期", "晚期"), ("超重", "肥胖"),
+    ("冷", "热"), ("平卧", "坐"), ("加快", "减慢"), ("促进", "抑制"), ("扩张", "收缩"), ("确诊", "排除"), ("限制", "推荐"), ("早期", "晚期"), ("超重", "肥胖"), ("促进", "降低"), ("停用", "加服"), ("停用", "加用"), ("低血压", "高血压"), ("过高", "过低"), ("升高", "过低"), ("儿童", "成人"), ("女性", "男性"), ("术前", "术后"), ("短期", "长期"), ("收缩", "舒张"),
 )  # fmt: skip
+# What makes a statement stronger than its source, each with what the source must say for it.
+_STRONGER = (
+    ("放心|安全|没问题|没事|没关系|无妨|不碍", "安全|可以|无妨|不影响"), ("效果(?:更|会更|很|特别)?好|更有效|见效|增强疗效|好得快", "有效|效果|疗效|增强|见效|优于"), ("根治|治愈|断根|治好|痊愈|彻底", "根治|治愈|痊愈|彻底"),
+    ("严重|致命|昏迷|危及", "严重|致命|昏迷|危|死|重"), ("小剂量|低剂量", "小剂量|低剂量|半|减"), ("(?<!最)大剂量|高剂量|加倍|双倍|加量", "大剂量|高剂量|加倍|双倍|加量|增加"), ("促进", "促进|增加|有助|改善"),
+    ("立即|马上|立刻|即刻", "立即|马上|立刻|尽快|尽早|即刻|紧急|及时|当天|首选"), ("限制|少吃|少喝", "限制|少|控制|不超过|低|禁|避免"), ("加服|加用|加上|联合", "加服|加用|加上|联|合用|同时|或"), ("多使用|多吃|多喝|多饮|多补", "多|增加|补充|摄入|推荐"),
+    ("酒", "酒"), ("咸", "咸|盐|钠"), ("抗生素|抗菌药", "抗生素|抗菌|西林|霉素|头孢|沙星"), ("安眠药", "安眠|催眠|唑仑|西泮|佐匹克隆|唑吡坦"), ("激素", "激素|松|奈德|莫米松"), ("营养", "营养"), ("水疱|皮肤", "水疱|皮|疹|风团|红斑"), ("离开|回家", "离开|回家|出院"),
+)  # fmt: skip
+_STRONG = tuple((re.compile(said), re.compile(known)) for said, known in _STRONGER)
 # How, when and where something is taken or kept: a claim may only name what the passage names.
 _MANNERS = (
     "空腹", "餐前", "餐后", "随餐|与餐|和餐|要和餐|餐同|与早餐|和早餐", "睡前|晚上|晚间|夜间", "晨|早上|早餐", "舌下", "皮下", "肌注", "静脉|输液|滴注", "吸入", "外用|涂", "避光", "阳光", "冷藏|2~8", "冷冻", "室温",
@@ -104,6 +112,9 @@ class Reading:
 
 
 OPPOSED_ALIKE = 0.55
+SAME_SENTENCE = 0.3  # share of the claim's content from which a sentence is about the same thing
+_FORBIDDEN = re.compile(r"禁|避免|不能|不可(?!能)|不宜|不应|不得|不要|忌|勿")
+_HARM = re.compile(r"禁|避免|不|忌|勿|风险|危险|慎|中毒|出血|加重|引起|导致|诱发|升高|降低|影响|削弱")
 OPPOSED_NUMBERED = 0.8  # the numbers agree already
 _CONDITION = re.compile(r"如果|若|如|当|对于|要是|一旦|假如")
 
@@ -166,7 +177,28 @@ def contradicts(claim: Reading, passage: Reading, *, alike: float = OPPOSED_ALIK
     stated = [
         clause for clause in claim.clauses if clause.bigrams and not _CONDITION.match(clause.text.strip())
     ]
+    if _turned_round(claim, passage):
+        return True
     return any(_opposed(clause, passage, alike) for clause in stated)
+
+
+def _turned_round(claim: Reading, passage: Reading) -> bool:
+    """True when the sentence of the passage that is most like the claim forbids what it allows, or names the opposite.
+
+    What a sentence is about are its medicines and diseases; two shared ones, or all of the claim's, are enough.
+    """
+    said = same_words(claim.text)
+    parts = sorted(sentences(passage.text), key=lambda part: -containment(claim.bigrams, bigrams(part)))
+    if not parts or containment(claim.bigrams, bigrams(parts[0])) < SAME_SENTENCE:
+        return False
+    known = same_words(parts[0])
+    if _antonyms(said, known) and not _antonyms(known, same_words(passage.text).replace(known, "")):
+        return True
+    about = {name.surface for name in (*claim.names, *claim.diseases)}
+    shared = {name for name in about if same_words(name) in known}
+    denies = any(clause.forbids for clause in claim.clauses)
+    forbids = _FORBIDDEN.search(_UNLESS.sub("", known)) is not None
+    return len(shared) >= 2 and shared == about and forbids and not denies and not _HARM.search(said)
 
 
 def fits(claim: Reading, passage: Reading, *, numbered: bool) -> bool:
@@ -177,6 +209,9 @@ def fits(claim: Reading, passage: Reading, *, numbered: bool) -> bool:
     said, known = same_words(claim.text), same_words(passage.text)
     if any(manner.search(said) and not manner.search(known) for manner in _MANNER):
         return False
+    stated = same_words("。".join(clause.text for clause in claim.clauses if not clause.forbids))
+    if any(strong.search(stated) and not source.search(known) for strong, source in _STRONG):
+        return False
     if any(
         cue.search(said) and not words.search(known)
         for cue, words in zip(_RELATION_CUES, _RELATIONS, strict=True)
@@ -184,13 +219,27 @@ def fits(claim: Reading, passage: Reading, *, numbered: bool) -> bool:
         return False
     if _RELATION_CUES[0].search(said) and any(not _holds(name, passage) for name in claim.diseases):
         return False
+    classes = [name for name in claim.names if name.kind == "drug_class"]
+    if not numbered and any(not _holds(name, passage) for name in (*claim.diseases, *classes)):
+        return False
+    if any(_forbidden_manner(manner, claim, passage) for manner in _MANNER):
+        return False
     denies = any(clause.forbids for clause in claim.clauses)
     return numbered or not denies or any(clause.forbids for clause in passage.clauses)
 
 
+def _forbidden_manner(manner: re.Pattern[str], claim: Reading, passage: Reading) -> bool:
+    """True when the claim allows a manner that the passage only forbids (嚼碎, where it says 不能嚼碎)."""
+    if not any(manner.search(same_words(clause.text)) and not clause.forbids for clause in claim.clauses):
+        return False
+    known = [clause.forbids for clause in passage.clauses if manner.search(same_words(clause.text))]
+    return bool(known) and all(known)
+
+
 def _holds(name: Name, passage: Reading) -> bool:
     known = same_words(passage.text)
-    return name.key in {other.key for other in passage.diseases} or same_words(name.surface) in known
+    keys = {other.key for other in (*passage.diseases, *passage.names)}
+    return name.key in keys or same_words(name.surface) in known
 
 
 def _opposed(clause: Clause, passage: Reading, alike: float) -> bool:

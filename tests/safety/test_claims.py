@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -19,8 +20,10 @@ from app.safety.types import (
     Verdict,
     ViolationCode,
 )
+from retrieval.graph import MedicalGraph
 
 REVIEWER = SafetyReviewer.load()
+GRAPH = MedicalGraph.load(Path(__file__).parents[2] / "knowledge_base" / "graph")
 ASPIRIN = "阿司匹林的维持剂量一般是每日75～100 mg。"
 CLOPIDOGREL = "氯吡格雷的维持剂量为75 mg，每日1次。"
 SALT = "高血压患者每日食盐不超过5 g。"
@@ -169,3 +172,25 @@ def test_similarity_may_support_what_wording_does_not() -> None:
     wrong = "研究显示服铁剂500 mg的人喝浓茶影响药的利用[1]。"
     assert SafetyReviewer.load(embed=alike).review(context, draft).verdict is Verdict.PASS
     assert SafetyReviewer.load(embed=alike).review(context, wrong).verdict is not Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("claim", "passage", "passes"),
+    [
+        ("帕金森病患者不能用曲美他嗪[1]。", "曲美他嗪禁用于帕金森病患者。", True),
+        ("帕金森病患者可以放心用曲美他嗪[1]。", "曲美他嗪禁用于帕金森病患者。", False),
+        ("螺内酯会引起低钾血症[1]。", "螺内酯可引起高钾血症，用药期间应监测血钾。", False),
+        ("螺内酯可能引起高钾血症[1]。", "螺内酯可引起高钾血症，用药期间应监测血钾。", True),
+        ("美托洛尔缓释片要嚼碎后吞服[1]。", "美托洛尔缓释片可沿刻痕掰开，但不能嚼碎或压碎。", False),
+        ("美托洛尔缓释片不能嚼碎[1]。", "美托洛尔缓释片可沿刻痕掰开，但不能嚼碎或压碎。", True),
+        ("鼻喷激素能根治过敏性鼻炎[1]。", "鼻用激素是中重度过敏性鼻炎的一线用药。", False),
+        ("布洛芬间隔6～8小时，不要为了退烧快而加倍[1]。", "布洛芬两次用药间隔6～8小时。", True),
+        ("伊伐布雷定可以用于房颤患者[1]。", "伊伐布雷定适用于窦性心律的心衰患者。", False),
+    ],
+)
+def test_what_a_passage_forbids_or_does_not_say_is_not_supported(
+    claim: str, passage: str, passes: bool
+) -> None:
+    reviewer = SafetyReviewer.load(graph=GRAPH)
+    context = ReviewContext("怎么用药", [Evidence("e0", "", passage)], TriageResult(Level.ROUTINE))
+    assert (reviewer.review(context, claim).verdict is Verdict.PASS) is passes
