@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from app.chat.department import DepartmentsNamed, vote
 from app.observability import Stopwatch, log, metrics
+from app.safety.injection import flag_document
 from app.safety.types import Audience, Vector
 from retrieval.errors import RetrievalError
 from retrieval.search import Searcher
@@ -84,10 +85,11 @@ class EvidenceFinder:
         watch.move("retrieve", "rerank", result.timings_ms.get("rerank", 0.0))
         vector = result.query_vector
         named = self._departments_of(question)
-        if result.evidence is EvidenceLevel.NONE:
-            return Found((), result.evidence, vote((), named), query_vector=vector, index=result.index)
-        hits, care = await self._with_care(result.hits, result.index)
-        return Found(hits, result.evidence, vote(result.hits, named), care, vector, result.index)
+        usable = without_orders(result.hits)
+        if result.evidence is EvidenceLevel.NONE or not usable:
+            return Found((), EvidenceLevel.NONE, vote((), named), query_vector=vector, index=result.index)
+        hits, care = await self._with_care(usable, result.index)
+        return Found(hits, result.evidence, vote(usable, named), care, vector, result.index)
 
     async def _with_care(self, hits: tuple[Hit, ...], index: str) -> tuple[tuple[Hit, ...], frozenset[int]]:
         """The hits, with the sections on when to seek care of the first document and of the one most hits are from.
@@ -105,9 +107,40 @@ class EvidenceFinder:
                 siblings = await asyncio.to_thread(self._store.document_chunks, index, document)
             except RetrievalError:
                 break
-            added += [Hit(c, 0.0) for c in siblings if CARE_SECTION in c.section][:1]
+            added += without_orders([Hit(c, 0.0) for c in siblings if CARE_SECTION in c.section][:1])
         extended = (*hits, *added)
         return extended, frozenset((marked | set(range(len(hits), len(extended)))) - {0})
+
+
+def without_orders(hits: Sequence[Hit]) -> tuple[Hit, ...]:
+    """The hits without the sentences that give orders to the model; a passage of nothing else is left out.
+
+    An approved document may have been tampered with: what it orders must reach neither the model nor an answer
+    that quotes it.
+    """
+    return tuple(clean for hit in hits if (clean := _without_orders(hit)) is not None)
+
+
+def _without_orders(hit: Hit) -> Hit | None:
+    chunk = hit.chunk
+    flags = flag_document(chunk.text)
+    if not flags:
+        return hit
+    log.warning("orders_dropped", document=chunk.document_id, rules=sorted({flag.rule for flag in flags}))
+    text = chunk.text
+    for flag in reversed(flags):
+        text = text[: flag.start] + text[flag.end :]
+    kept = [i for i, sentence in enumerate(chunk.sentences) if not flag_document(sentence)]
+    if not text.strip():
+        return None
+    sources = chunk.sentence_sources
+    cleaned = replace(
+        chunk,
+        text=text,
+        sentences=tuple(chunk.sentences[i] for i in kept),
+        sentence_sources=tuple(sources[i] for i in kept) if len(sources) == len(chunk.sentences) else sources,
+    )
+    return replace(hit, chunk=cleaned)
 
 
 def _most(hits: Sequence[Hit]) -> str:
