@@ -131,7 +131,12 @@ class InputGuard:
     @classmethod
     def shipped(cls) -> InputGuard:
         """The shipped rules with the detector trained beside them."""
-        return cls(cls.load().file, InputDetector.load(INPUT_FILE.parent))
+        return cls.of_folder(INPUT_FILE.parent)
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> InputGuard:
+        """The rules of a folder with the detector that lies there. Raises as the constructor and `InputDetector.load`."""
+        return cls(cls.load(folder / INPUT_FILE.name).file, InputDetector.load(folder))
 
     def assess(self, text: str, history: Sequence[Turn] = ()) -> InputFinding:
         """Return what the message asks; the user's last turns are read together with it (a request in parts)."""
@@ -191,6 +196,11 @@ def assess_input(text: str, history: Sequence[Turn] = ()) -> InputFinding:
 def flag_document(text: str) -> list[DocumentFlag]:
     """Flag injected instructions in a document with the shipped rules."""
     return _shipped().flag_document(text)
+
+
+def use(guard: InputGuard) -> None:
+    """Put another guard in force for the whole service."""
+    _default[:] = [guard]
 
 
 def _shipped() -> InputGuard:
