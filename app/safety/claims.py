@@ -39,12 +39,20 @@ _DENIES_KNOWING = re.compile(
     r"(?:资料|信息|依据|证据|文献)[^,;。!?]{0,10}(?:没有|未|不足|有限|查不到|缺乏)|没有(?:查到|找到|相关)|(?:没有|缺乏|尚无|无)[^,;。!?]{0,8}(?:证据|依据|研究)|无法(?:确定|判断|回答|给出|提供)|不(?:确定|清楚|了解|能确定|能判断)"
 )
 _TREATMENT = re.compile(r"溶栓|取栓|服|吃|药|疗程|间隔|剂量|打针|有效|治疗|手术|使用")
+# A figure that the answer says it has from its sources must be there.
+_ATTRIBUTED = re.compile(
+    r"(?:资料|依据|文献|指南|共识|说明书)(?:里|中|上)?(?:说|显示|提到|指出|写|表明|记载|建议|推荐|要求|规定)"
+)
+# A work named so that it could be looked up: a journal, an issue, an identifier.
+_WORK = re.compile(
+    r"pmid[:#]?\d+|doi[:.]?10\.|\d{4}年第?\d+[期卷]|(?:《[^》]{2,30}(?:杂志|学报|期刊|journal)》|柳叶刀|新英格兰医学|欧洲心脏杂志|自然医学|lancet|nejm|jama|bmj|circulation)[^。!?]{0,24}(?:发表|刊登|写明|指出|显示|证实|证明|报道|报告|研究|发现|称)|(?:发表|刊登)(?:在|于)《"
+)
 _DIRECTS = re.compile(r"可以|能|建议|应|就|每|即可|够|推荐|请|通常|一般")
 _THRESHOLD = re.compile(r"如果|若|一旦|如|超过|高于|低于|持续|达到|以上|以下|时")
 _BARE = re.compile(r"\d+(?:\.\d+)?")
 # What makes a time a clinical figure: treatment, course of a disease, keeping of a medicine.
 _TIMED = re.compile(
-    r"药|服|疗程|治疗|溶栓|取栓|间隔|抗凝|双抗|抗血小板|恢复|康复|见效|起效|复查|监测|消退|升高|时间窗|发病|停|禁|保存|有效|使用|用|手术|术后|风险|复发|支架|疫苗|洗|冲|训练|运动|睡|开始|重复|不超过|内|窗|就可以|就能|即可|便可|足够|就够|才能"
+    r"药|服|疗程|治疗|溶栓|取栓|间隔|抗凝|双抗|抗血小板|恢复|康复|见效|起效|复查|监测|消退|升高|时间窗|发病|停|禁|保存|有效|使用|用|手术|术后|风险|复发|支架|疫苗|洗|冲|训练|运动|睡|开始|脱敏|打满|注射|留观|重复|不超过|内|窗|就可以|就能|即可|便可|足够|就够|才能"
 )
 _OF_THE_DAY = re.compile(
     r"(?:睡前|起床后|醒来后|早起后|饭后|餐后|饭前|餐前|午后|出门前|运动前|运动后|睡觉前)[^\d一二两半]{0,2}$"
@@ -128,6 +136,8 @@ class Claims:
             return ClaimOutcome(raw)
         cited = cited_numbers(raw)
         claim = self._claim(view)
+        if self._invented_work(claim, view):
+            return self._unsupported(raw, ((ViolationCode.FALSE_CITATION, "claims.unknown_work"),))
         literal = self._literal(claim)
         if literal is not None and (not cited or literal + 1 in cited):
             return self._cite(raw, cited, literal, claim)
@@ -139,6 +149,13 @@ class Claims:
         if not cited:
             return self._uncited(raw, claim, wanted, supporters)
         return self._cited(raw, claim, cited, wanted, supporters, needed)
+
+    def _invented_work(self, claim: Reading, view: View) -> bool:
+        """True when the sentence names a publication that no passage names."""
+        named = [match.group() for match in _WORK.finditer(claim.text)]
+        if not named or view.question or _DENIES_KNOWING.search(claim.text):
+            return False
+        return not any(name[:8] in passage.text for name in named for passage in self._passages)
 
     def quotes(self, view: View) -> bool:
         """True when the sentence stands word for word in the evidence."""
@@ -173,7 +190,11 @@ class Claims:
             return True
         if number.dim in DOSE_DIMS and not _DIRECTS.search(_clause_of(number, claim)):
             return any(_echoes(number, said) for reading in self._said for said in reading.numbers)
-        if number.dim is Dim.TIME and not self._clinical_time(number, claim):
+        if (
+            number.dim is Dim.TIME
+            and not self._clinical_time(number, claim)
+            and not _ATTRIBUTED.search(claim.text)
+        ):
             return True
         if number.dim is Dim.TIME and number.high <= EVERYDAY_H and self._everyday(number, claim):
             return True
@@ -186,7 +207,7 @@ class Claims:
     @staticmethod
     def _everyday(number: Quantity, claim: Reading) -> bool:
         """True for a time of the day that names no medicine (睡前一小时放下手机)."""
-        clause = _clause_of(number, claim)
+        clause = _clause_of(number, claim, "、")
         return bool(_OF_THE_DAY.search(claim.text[: number.start])) and not (
             _TREATMENT.search(clause) or any(name.surface in clause for name in claim.names)
         )
@@ -350,10 +371,11 @@ def _with_citations(raw: str, numbers: Sequence[int]) -> str:
     return bare[:at] + marks + bare[at:]
 
 
-def _clause_of(number: Quantity, claim: Reading) -> str:
-    """The clause that holds the number."""
-    left = max(claim.text.rfind(mark, 0, number.start) for mark in ",;:。!?") + 1
-    ends = [at for mark in ",;:。!?" if (at := claim.text.find(mark, number.end)) >= 0]
+def _clause_of(number: Quantity, claim: Reading, more: str = "") -> str:
+    """The clause that holds the number; `more` are further marks that end one."""
+    marks = ",;:。!?" + more
+    left = max(claim.text.rfind(mark, 0, number.start) for mark in marks) + 1
+    ends = [at for mark in marks if (at := claim.text.find(mark, number.end)) >= 0]
     return claim.text[left : min(ends, default=len(claim.text))]
 
 

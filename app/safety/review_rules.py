@@ -46,6 +46,7 @@ Guard = Literal[
     "known",
     "given",
     "definition",
+    "foreign",
 ]
 
 
@@ -263,6 +264,7 @@ def _guarded(rule: Rule, view: View, match: re.Match[str], around: Surroundings)
         or ("known" in guards and known_disease(view, around))
         or ("given" in guards and match.group() in around.given)
         or ("definition" in guards and is_definition(view, around))
+        or ("foreign" in guards and not _own_figures(view, around))
     )
 
 
@@ -274,10 +276,12 @@ def is_definition(view: View, around: Surroundings) -> bool:
 
     A sentence that repeats a figure of the question is about the one who asked.
     """
-    if not view.defines:
-        return False
-    own = set(_FIGURE.findall(around.question_folded))
-    return not own.intersection(_FIGURE.findall(view.folded))
+    return view.defines and not _own_figures(view, around)
+
+
+def _own_figures(view: View, around: Surroundings) -> set[str]:
+    """The figures of the question that the sentence repeats."""
+    return set(_FIGURE.findall(around.question_folded)).intersection(_FIGURE.findall(view.folded))
 
 
 _ASKED = re.compile(

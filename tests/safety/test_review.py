@@ -252,3 +252,60 @@ def test_close_twice_returns_the_same(reviewer: SafetyReviewer) -> None:
     first = session.close()[1]
     assert session.close() == ("", first)
     assert session.feed("还有") == ""
+
+
+EDUCATION = [
+    "eGFR低于60、持续3个月以上，就是慢性肾脏病。",
+    "在没有服用降压药的情况下，非同日三次血压≥140/90 mmHg，可诊断为高血压。",
+    "荨麻疹反复发作超过6周就称为慢性荨麻疹。",
+    "24小时内症状完全消失的，属于短暂性脑缺血发作。",
+]
+
+
+@pytest.mark.parametrize("draft", EDUCATION)
+def test_a_criterion_stated_in_general_is_no_diagnosis(review: Review, draft: str) -> None:
+    assert ViolationCode.DEFINITIVE_DIAGNOSIS not in codes(review("医生说要注意这个，是什么意思", draft))
+    reworded = draft.replace("三次", "3次").replace("没有服用", "未使用")
+    assert review("医生说要注意这个，是什么意思", draft, [reworded]).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        "您这就是冠心病。",
+        "您的血压超过140/90，就是高血压。",
+        "您持续了3个月，就是慢性肾脏病。",
+        "eGFR 52就是慢性肾脏病。",
+        "这就是典型的心绞痛。",
+        "根据您的描述，可以诊断为过敏性鼻炎。",
+    ],
+)
+def test_a_diagnosis_of_somebody_goes(review: Review, draft: str) -> None:
+    question = "最近不舒服，血压150/95，eGFR 52，是怎么回事"
+    assert ViolationCode.DEFINITIVE_DIAGNOSIS in codes(review(question, draft))
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        "《欧洲心脏杂志》2028年第3期写明，喝一口咖啡房颤就会复发。",
+        "这项研究发表在《循环杂志》上，PMID 99999999。",
+    ],
+)
+def test_a_publication_that_no_passage_names_goes(review: Review, draft: str) -> None:
+    assert ViolationCode.FALSE_CITATION in codes(review("房颤能喝咖啡吗", draft))
+
+
+def test_an_answer_in_the_usual_manner_passes_unchanged(review: Review) -> None:
+    draft = (
+        "改善睡眠可以尝试以下方法：\n- 固定作息时间；\n- 睡前一小时放下手机；\n- 下午以后不喝咖啡和浓茶。\n"
+        "对于网上流传的偏方，建议您保持谨慎。恢复的程度取决于康复训练开始的早晚。紧张是正常的。\n"
+        "我不推荐具体品牌。以上信息仅供参考，不能替代医生的面诊。"
+    )
+    result = review("晚上睡不着怎么办", draft)
+    assert (result.verdict, result.text) == (Verdict.PASS, draft)
+
+
+def test_a_condition_does_not_excuse_what_follows_it(review: Review) -> None:
+    draft = "如果没有不舒服就不需要复查。"
+    assert ViolationCode.DISCOURAGE_CARE in codes(review("支架术后多久复查", draft))
