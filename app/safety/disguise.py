@@ -116,7 +116,8 @@ def _readable(piece: str) -> bool:
 def spelled(text: str, words: Sequence[str], *, homophones: bool = False) -> str:
     """Return `text` with each of `words` written where its pinyin stands, in whole or in part (停yao, ting yao).
 
-    With `homophones` characters of the same sound count too (忽律 for 忽略).
+    With `homophones` characters of the same sound count too (纸领 for 指令). A text without them stays as it is;
+    where one is found, marks and white space between syllables go.
     """
     plain = _toneless(text)
     if not homophones and _LATIN_RUN.search(plain) is None:
@@ -125,11 +126,13 @@ def spelled(text: str, words: Sequence[str], *, homophones: bool = False) -> str
     wanted = _by_first(tuple(words))
     out: list[str] = []
     at = 0
+    found = False
     while at < len(tokens):
         word = _word_at(tokens, at, wanted, homophones)
         out.append(tokens[at][0] if word is None else word)
         at += 1 if word is None else len(word)
-    return "".join(out)
+        found = found or word is not None
+    return "".join(out) if found else text
 
 
 def _word_at(

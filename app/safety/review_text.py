@@ -18,6 +18,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 from zhconv.zhconv import getdict
 
+from app.safety.disguise import spelled, unseparated
+
 MEDICINE, ANTIBIOTIC, MEDICINE_WORD, DISEASE = "\ue000", "\ue001", "\ue002", "\ue003"
 
 _IGNORED = re.compile(r"[\s\u200b-\u200f\u2060\ufeff*_`#|\U0001f300-\U0001faff\u2600-\u27bf]+")
@@ -41,7 +43,9 @@ def fold(text: str) -> str:
 
 
 class LexiconFile(BaseModel):
-    """`codes/lexicon.yaml`: name groups, macros and cues, each a regular expression over folded text."""
+    """`codes/lexicon.yaml`: name groups, macros and cues, each a regular expression over folded text; `spelled` are the
+
+    words that a draft may hide in pinyin."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,6 +57,7 @@ class LexiconFile(BaseModel):
     medicine_suffix: str
     medicine_word: str
     disease: str
+    spelled: str = ""
     macros: dict[str, str]
     cues: dict[str, str]
 
@@ -80,6 +85,7 @@ class Lexicon:
         }
         self.named = re.compile(f"{joined['antibiotic']}|{joined['medicine']}|{joined['medicine_suffix']}")
         self.disease = self._masks[3][0]
+        self.spelled = tuple(file.spelled.split())
 
     @classmethod
     def load(cls, path: Path) -> Lexicon:
@@ -119,7 +125,10 @@ class View:
 
     @cached_property
     def folded(self) -> str:
-        return _CITATION.sub("", fold(self.raw))
+        plain = unseparated(self.raw)
+        return _CITATION.sub(
+            "", fold(spelled(plain, self.lexicon.spelled) if self.lexicon.spelled else plain)
+        )
 
     @cached_property
     def masked(self) -> str:
