@@ -168,11 +168,23 @@ def _names_supported(claim: Reading, passage: Reading, assumed: frozenset[str]) 
 def _named(key: str, surface: str, passage: Reading) -> bool:
     if key in passage.keys or surface in passage.text:
         return True
+    if surface in _DUAL and _DUAL_NAMED.search(passage.text):
+        return True
+    bare = _FORM.sub("", surface)
+    if bare and bare != surface and re.search(f"{re.escape(bare)}(?:{_FORMS})", passage.text):
+        return True
     # A class name stands for its members and the other way round (他汀 for 阿托伐他汀).
     stem = _stem(surface)
     return any(
         stem.endswith(_stem(name.surface)) or _stem(name.surface).endswith(stem) for name in passage.names
     )
+
+
+_FORMS = "缓释片|控释片|肠溶片|胶囊|颗粒|滴丸|片|剂|丸"
+_FORM = re.compile(f"(?:{_FORMS})$")
+# The two medicines that 双抗 stands for.
+_DUAL = frozenset({"阿司匹林", "氯吡格雷", "替格瑞洛", "波立维", "拜阿司匹灵", "倍林达"})
+_DUAL_NAMED = re.compile(r"双抗|双联抗血小板|双重抗血小板")
 
 
 def _stem(surface: str) -> str:

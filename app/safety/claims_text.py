@@ -41,7 +41,7 @@ _STRONGER = (
     ("放心|安全|没问题|没事|没关系|无妨|不碍", "安全|可以|无妨|不影响"), ("效果(?:更|会更|很|特别)?好|更有效|见效|增强疗效|好得快", "有效|效果|疗效|增强|见效|优于"), ("根治|治愈|断根|治好|痊愈|彻底", "根治|治愈|痊愈|彻底"),
     ("严重|致命|昏迷|危及", "严重|致命|昏迷|危|死|重"), ("小剂量|低剂量", "小剂量|低剂量|半|减"), ("(?<!最)大剂量|高剂量|加倍|双倍|加量", "大剂量|高剂量|加倍|双倍|加量|增加"), ("促进", "促进|增加|有助|改善"),
     ("立即|马上|立刻|即刻", "立即|马上|立刻|尽快|尽早|即刻|紧急|及时|当天|首选"), ("限制|少吃|少喝", "限制|少|控制|不超过|低|禁|避免"), ("加服|加用|加上|联合", "加服|加用|加上|联|合用|同时|或"), ("多使用|多吃|多喝|多饮|多补", "多|增加|补充|摄入|推荐"),
-    ("酒", "酒"), ("咸", "咸|盐|钠"), ("抗生素|抗菌药", "抗生素|抗菌|西林|霉素|头孢|沙星"), ("安眠药", "安眠|催眠|唑仑|西泮|佐匹克隆|唑吡坦"), ("激素", "激素|松|奈德|莫米松"), ("营养", "营养"), ("水疱|皮肤", "水疱|皮|疹|风团|红斑"), ("离开|回家", "离开|回家|出院"),
+    ("酒精|[饮喝药白红黄]酒|啤酒(?!瓶)", "酒"), ("咸", "咸|盐|钠"), ("抗生素|抗菌药", "抗生素|抗菌|西林|霉素|头孢|沙星"), ("安眠药", "安眠|催眠|唑仑|西泮|佐匹克隆|唑吡坦"), ("激素", "激素|松|奈德|莫米松"), ("营养", "营养"), ("水疱|皮肤", "水疱|皮|疹|风团|红斑"), ("离开|回家", "离开|回家|出院"),
 )  # fmt: skip
 _STRONG = tuple((re.compile(said), re.compile(known)) for said, known in _STRONGER)
 # How, when and where something is taken or kept: a claim may only name what the passage names.
@@ -67,7 +67,7 @@ _RELATION_CUES = (
     re.compile(r"排除"),
 )
 _FORBID = re.compile(
-    r"不(?:能|可(?!能)|要|宜|得|应|该|建议|推荐|适合|主张|允许|必|需|用|会|具|影响|增加|含|属于|是|作为|再|太|受|行|对)|无(?!论|忌|限|糖|症|创|菌|水|盐|氧)|没有(?!.{0,6}禁忌)|没用|未(?=见|发现|能|必|证实|被)|避免|避开|远离|禁|切勿|勿|忌|慎|(?<![特个类区鉴])别|尚无|缺乏|失去|度低|率低|较低|很低|影响不大|不明显|较少|很少|少见|罕见|免得"
+    r"不(?:能|可(?!能)|要|宜|得|应|该|建议|推荐|适合|主张|允许|必|需|用|会|具|影响|增加|含|属于|是|作为|再|太|受|行|对)|无(?!论|忌|限|糖|症|创|菌|水|盐|氧)|没有(?!.{0,6}禁忌)|没用|未(?=见|发现|能|必|证实|被)|避免|避开|远离|禁|切勿|勿|忌|慎|(?<![特个类区鉴])别|尚无|缺乏|失去|度低|率低|较低|很低|影响不大|不明显|较少|很少|少见|罕见|免得|(?:要|会|更|也|比较|相对|明显)少(?!量|吃|喝|于|用)|少一[些点]|少得多"
 )
 _UNLESS = re.compile(
     r"在?(?:没有|未)[^,;。!?]{1,14}(?:情况|前提|状态|条件)下?|如无禁忌|没有禁忌|无禁忌|不用担心|不必担心|不(?:仅|但|同|良|适|舒服|明|全|足|稳|断|时|少|规|典型|可逆|可避免|超过|低于|高于|少于|大于|要超过|能耐受)|无论|未来"
@@ -114,6 +114,10 @@ class Reading:
 OPPOSED_ALIKE = 0.55
 SAME_SENTENCE = 0.3  # share of the claim's content from which a sentence is about the same thing
 _FORBIDDEN = re.compile(r"禁|避免|不能|不可(?!能)|不宜|不应|不得|不要|忌|勿")
+_DIRECTIVE = re.compile(r"不(?:能|可(?!能)|要|宜|应|得|该|建议)|避免|禁|勿|忌|(?<![特个类区鉴])别")
+_NAMES_HARM = re.compile(
+    r"诱发|导致|引起|可致|风险|中毒|加重|危险|出血|反跳|骤|减少吸收|影响吸收|削弱|减弱|降低[^,;。]{0,6}(?:作用|活性|吸收|疗效)|失效"
+)
 _HARM = re.compile(r"禁|避免|不|忌|勿|风险|危险|慎|中毒|出血|加重|引起|导致|诱发|升高|降低|影响|削弱")
 OPPOSED_NUMBERED = 0.8  # the numbers agree already
 _CONDITION = re.compile(r"如果|若|如|当|对于|要是|一旦|假如")
@@ -224,8 +228,15 @@ def fits(claim: Reading, passage: Reading, *, numbered: bool) -> bool:
         return False
     if any(_forbidden_manner(manner, claim, passage) for manner in _MANNER):
         return False
-    denies = any(clause.forbids for clause in claim.clauses)
+    denies = any(clause.forbids and not _warned(clause, passage) for clause in claim.clauses)
     return numbered or not denies or any(clause.forbids for clause in passage.clauses)
+
+
+def _warned(clause: Clause, passage: Reading) -> bool:
+    """True when the clause tells to leave undone what the passage says does harm (不要突然停药)."""
+    return bool(_DIRECTIVE.search(clause.text)) and any(
+        _NAMES_HARM.search(other.text) and clause.bigrams & other.bigrams for other in passage.clauses
+    )
 
 
 def _forbidden_manner(manner: re.Pattern[str], claim: Reading, passage: Reading) -> bool:
@@ -249,6 +260,8 @@ def _opposed(clause: Clause, passage: Reading, alike: float) -> bool:
         return False
     if _antonyms(clause.text, best[2].text):
         return True
+    if clause.forbids and _DIRECTIVE.search(clause.text) and _NAMES_HARM.search(best[2].text):
+        return False
     return clause.forbids != best[2].forbids and not (
         clause.forbids and any(item[2].forbids for item in scored)
     )
