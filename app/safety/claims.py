@@ -141,8 +141,8 @@ class Claims:
         literal = self._literal(claim)
         if literal is not None and (not cited or literal + 1 in cited):
             return self._cite(raw, cited, literal, claim)
-        needed = () if literal is not None else self._needed(claim, view)
-        wanted = bool(needed) or (literal is None and self._asserts(claim, view))
+        needed = () if literal is not None else self._needed(claim, view, bool(cited))
+        wanted = bool(needed) or (literal is None and self._asserts(claim, view, bool(cited)))
         if literal is None and not wanted and self._opposed(claim, view):
             wanted = True
         supporters = [literal] if literal is not None else self._supporters(claim, needed, cited)
@@ -166,11 +166,11 @@ class Claims:
 
     # Which sentences need support
 
-    def _needed(self, claim: Reading, view: View) -> tuple[Quantity, ...]:
-        """Return the quantities that evidence must hold."""
+    def _needed(self, claim: Reading, view: View, cited: bool) -> tuple[Quantity, ...]:
+        """Return the quantities that evidence must hold; a cited sentence answers for its times too."""
         if view.question or view.sends or "12356" in claim.text:
             return ()
-        care = view.cares or view.hedged(0, len(view.masked))
+        care = (view.cares or view.hedged(0, len(view.masked))) and not cited
         return tuple(number for number in claim.numbers if not self._free(number, claim, care))
 
     @staticmethod
@@ -229,7 +229,7 @@ class Claims:
             and (number.high in bare or number.low == number.high)
         )
 
-    def _asserts(self, claim: Reading, view: View) -> bool:
+    def _asserts(self, claim: Reading, view: View, cited: bool) -> bool:
         """True for a statement without numbers that still needs support: about a medicine, or strongly put."""
         if view.question or view.sends or _DENIES_KNOWING.search(claim.text):
             return False
@@ -242,7 +242,8 @@ class Claims:
             or view.cares
         ):
             return False
-        named = [name for name in claim.names if name.kind == "drug"]
+        kinds = {"drug", "drug_class"} if cited else {"drug"}
+        named = [name for name in claim.names if name.kind in kinds]
         return bool(named) and bool(_ASSERTS.search(claim.text)) and len(claim.bigrams) >= 4
 
     def _opposed(self, claim: Reading, view: View) -> bool:
