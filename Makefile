@@ -57,6 +57,7 @@ check: $(VENV)/.dev ## format, lint, types, import directions, documents, graph,
 	$(BIN)/python -m knowledge_base.check
 	$(BIN)/python -m knowledge_base.graph_check
 	$(BIN)/anxin rules check
+	$(BIN)/anxin rules codes check
 
 safety-gate: $(VENV)/.dev ## the clinical safety figures; fails below the bounds
 	$(BIN)/python -m app.safety.gate

@@ -30,11 +30,11 @@ from app.llm.extractive_subjects import subjects_of
 from app.llm.serving import make_pool, make_vllm_generator
 from app.llm.vllm import VllmGenerator
 from app.observability import log, metrics
-from app.safety.injection import InputKind, assess_input
+from app.safety.injection import InputGuard, InputKind, assess_input, use
 from app.safety.review import SafetyReviewer
 from app.safety.triage import TriageEngine
 from app.safety.types import Turn, Vector
-from app.safety.watch import RuleWatch
+from app.safety.watch import REVIEW_CODES, RuleWatch
 from app.settings import Settings
 from app.users.service import UserService
 from app.users.tokens import TokenIssuer
@@ -202,8 +202,14 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
     )
     triage = await asyncio.to_thread(TriageEngine.load, settings.rules_dir, alarm=count_rule_alarm)
     reviewer = await asyncio.to_thread(
-        SafetyReviewer.load, None, graph=graph, triage=triage, prompts=all_system_prompts()
+        SafetyReviewer.load,
+        settings.codes_dir,
+        graph=graph,
+        triage=triage,
+        prompts=all_system_prompts(),
+        alarm=count_rule_alarm,
     )
+    use(await asyncio.to_thread(InputGuard.of_folder, settings.codes_dir))
     conversations = ConversationService(database, vault, lease_s=settings.llm.deadline_s + 60)
     audit = AuditLog(database, vault)
     generator = make_generator(settings, graph)
@@ -250,10 +256,13 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
     try:
         await warm(container)
         rules = RuleWatch(triage, settings.rules_dir, audit)
+        codes = RuleWatch(reviewer, reviewer.folder, audit, REVIEW_CODES)
         with suppress(AnxinError):
             await rules.record_start()
+            await codes.record_start()
         container.watchers.append(asyncio.create_task(follow_alias(container), name="index-watcher"))
         container.watchers.append(asyncio.create_task(rules.run(), name="rule-watcher"))
+        container.watchers.append(asyncio.create_task(codes.run(), name="code-watcher"))
         if pool.replicas:
             container.watchers.append(
                 asyncio.create_task(adapters.reconciler.run(), name="adapter-reconciler")

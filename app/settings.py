@@ -149,6 +149,7 @@ class Settings(BaseSettings):
     documents_dir: Path = ROOT / "knowledge_base" / "documents"
     graph_dir: Path = ROOT / "knowledge_base" / "graph"
     rules_dir: Path = ROOT / "app" / "safety" / "rules"
+    codes_dir: Path = ROOT / "app" / "safety" / "codes"
     cors_origins: list[str] = []
     trusted_proxies: list[str] = []
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -1,4 +1,4 @@
-"""The `anxin rules` commands: check, test, diff, explain, build.
+"""The `anxin rules` commands: check, test, diff, explain, build, and `codes` for the review's.
 
 Owns what a department's clinician runs before signing a rule version. The engine and its files are elsewhere; these
 commands only read them (`build` writes the prototypes' vectors).
@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from app.safety.codes_cli import codes_app
 from app.safety.context import Context
 from app.safety.normalise import normalise
 from app.safety.triage import TriageEngine
@@ -19,6 +20,7 @@ from app.safety.triage_rules import Rule
 from app.safety.triage_semantic import Semantic, build_vectors
 
 rules_app = typer.Typer(help="Check, test, compare and explain the triage rules.", no_args_is_help=True)
+rules_app.add_typer(codes_app, name="codes")
 
 Folder = Annotated[Path, typer.Option("--folder", help="Folder of rule files.")]
 

@@ -1,5 +1,7 @@
-"""Follows the rule files of triage, or of review, while the service runs: a changed folder is validated and taken over, or the last good
-version stays and an alarm counts. Every version that comes into force is in the audit.
+"""Follows the rule files of triage, or of review, while the service runs.
+
+A changed folder is validated and taken over, or the last good version stays and an alarm counts. Every version that
+comes into force is in the audit.
 """
 
 from __future__ import annotations
