@@ -192,19 +192,27 @@ def _inventory() -> frozenset[str]:
     return frozenset(sound for sound in sounds if 1 < len(sound) <= MAX_SYLLABLE or sound in {"a", "e"})
 
 
-@cache
 def _syllables(run: str) -> tuple[str, ...]:
-    """Return the run as pinyin syllables, longest first; empty when it is none."""
-    if not run:
-        return ()
-    for size in range(min(MAX_SYLLABLE, len(run)), 0, -1):
-        if run[:size] in _inventory():
-            if size == len(run):
-                return (_one(run),)
-            rest = _syllables(run[size:])
-            if rest:
-                return (_one(run[:size]), *rest)
-    return ()
+    """Return the run as pinyin syllables, longest first; empty when it is none.
+
+    Works from the end, each place once: runs are as long as a message, and nothing of a message is remembered.
+    """
+    known = _inventory()
+    sizes = [0] * len(run)
+    for at in range(len(run) - 1, -1, -1):
+        for size in range(min(MAX_SYLLABLE, len(run) - at), 0, -1):
+            ends = at + size == len(run) or sizes[at + size] > 0
+            if ends and run[at : at + size] in known:
+                sizes[at] = size
+                break
+    found: list[str] = []
+    at = 0
+    while at < len(run):
+        if sizes[at] == 0:
+            return ()
+        found.append(_one(run[at : at + sizes[at]]))
+        at += sizes[at]
+    return tuple(found)
 
 
 @cache
