@@ -57,7 +57,7 @@ def request(
 
 
 FIRST_CHECKS = 5
-"""A check that only took too long on a busy machine says nothing about a server."""
+"""On a busy machine one failed check says nothing about a server that is well."""
 
 
 async def generator(
@@ -79,7 +79,8 @@ async def generator(
     pool = ReplicaPool(clients, model=BASE, adapter_root="/adapters")
     for _ in range(FIRST_CHECKS if refresh else 0):
         await pool.refresh()
-        if not any(replica.slow_checks for replica in pool.replicas):
+        usable = zip(pool.replicas, servers, strict=True)
+        if all(replica.healthy for replica, server in usable if not isinstance(server, str) and server.well):
             break
     for replica, server in zip(pool.replicas, servers, strict=True):
         if isinstance(server, str):
