@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--semantic", action="store_true", help="with message embeddings (slower)")
     arguments = parser.parse_args()
 
-    engine = TriageEngine.load(embed=None)
+    engine = TriageEngine.load(embed=None, semantic=False)
     if arguments.semantic:
         from app.safety.triage_semantic import embed_query
     results: list[tuple[str, TriageResult]] = []

@@ -1,7 +1,7 @@
 """The `anxin rules` commands: check, test, diff, explain, build, and `codes` for the review's.
 
 Owns what a department's clinician runs before signing a rule version. The engine and its files are elsewhere; these
-commands only read them (`build` writes the prototypes' vectors).
+commands only read them (`build` writes the semantic detector).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.safety.normalise import normalise
 from app.safety.triage import TriageEngine
 from app.safety.triage_rulebook import RULES_FOLDER, Rulebook, RuleFileError, load_rulebook
 from app.safety.triage_rules import Rule
-from app.safety.triage_semantic import Semantic, build_vectors
+from app.safety.triage_semantic import Semantic, is_current
 
 rules_app = typer.Typer(help="Check, test, compare and explain the triage rules.", no_args_is_help=True)
 rules_app.add_typer(codes_app, name="codes")
@@ -35,18 +35,21 @@ def _book(folder: Path) -> Rulebook:
 
 @rules_app.command()
 def check(folder: Folder = RULES_FOLDER) -> None:
-    """Validate every rule file and the prototypes' vectors; exits non-zero when a file cannot be used."""
+    """Validate every rule file and the semantic detector; exits non-zero when a file cannot be used."""
     book = _book(folder)
     try:
         semantic = Semantic.load(folder)
     except (ValueError, RuleFileError) as error:
         typer.echo(f"not usable: {error}", err=True)
         raise typer.Exit(1) from error
-    prototypes = 0 if semantic is None else len(semantic.categories)
+    categories = 0 if semantic is None else len(semantic.categories)
     typer.echo(
         f"version {book.version}: {len(book.rules)} rules, {len(book.lexicon.findings)} findings, "
-        f"{prototypes} emergency prototypes"
+        f"{categories} categories of the semantic detector"
     )
+    if not is_current(folder):
+        typer.echo("the messages changed since the detector was trained; run `anxin rules build`", err=True)
+        raise typer.Exit(1)
 
 
 def failed_examples(engine: TriageEngine) -> list[str]:
@@ -70,7 +73,7 @@ def _fires(engine: TriageEngine, rule: Rule, text: str) -> bool:
 def test(folder: Folder = RULES_FOLDER) -> None:
     """Run every rule's own examples; exits non-zero when one fails."""
     _book(folder)
-    engine = TriageEngine.load(folder, embed=None)
+    engine = TriageEngine.load(folder, embed=None, semantic=False)
     failures = failed_examples(engine)
     for line in failures:
         typer.echo(line)
@@ -111,7 +114,7 @@ def diff(old: Path, new: Annotated[Path, typer.Argument()] = RULES_FOLDER) -> No
 def explain(text: str, folder: Folder = RULES_FOLDER, semantic: bool = True) -> None:
     """Show how TEXT is read: findings with their status, numbers, rules that fire, questions."""
     book = _book(folder)
-    engine = TriageEngine.load(folder) if semantic else TriageEngine.load(folder, embed=None)
+    engine = TriageEngine.load(folder, semantic=semantic)
     scan = book.lexicon.scan(normalise(text).text)
     context = Context(scan)
     typer.echo(f"read as: {scan.text}")
@@ -128,5 +131,10 @@ def explain(text: str, folder: Folder = RULES_FOLDER, semantic: bool = True) -> 
 
 @rules_app.command()
 def build(folder: Folder = RULES_FOLDER) -> None:
-    """Embed new prototype sentences and fit the paraphrase detector again."""
-    typer.echo(f"{build_vectors(folder)} sentences embedded")
+    """Fit the semantic detector on the folder's labelled messages again (needs scikit-learn, a few minutes)."""
+    try:
+        from app.safety.triage_train import build as build_detector
+    except ImportError as error:
+        typer.echo(f"not possible here: {error}; install the development tools", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"trained on {build_detector(folder)} messages")

@@ -23,7 +23,7 @@ from app.safety.triage_facts import (
 )
 from app.safety.triage_rulebook import RULES_FOLDER, Rulebook, RuleFileError, load_rulebook
 from app.safety.triage_rules import Fired, evaluate
-from app.safety.triage_semantic import Semantic, embed_query, may_fire
+from app.safety.triage_semantic import Semantic, embed_query, told
 from app.safety.types import RANK, Level, Span, TriageResult, Turn, Vector
 
 MAX_CHARS = 4000
@@ -48,25 +48,34 @@ class TriageEngine:
         semantic: Semantic | None = None,
         alarm: Alarm | None = None,
         embed: Embed | None = None,
+        *,
+        detects: bool = True,
     ) -> None:
         self._book = book
         self._folder = folder
         self._semantic = semantic
         self._alarm = alarm
         self._embed = embed
+        self._detects = detects
         self._cache: OrderedDict[tuple[str, str], Reading] = OrderedDict()
 
     @classmethod
     def load(
-        cls, folder: Path | None = None, *, alarm: Alarm | None = None, embed: Embed | None = embed_query
+        cls,
+        folder: Path | None = None,
+        *,
+        alarm: Alarm | None = None,
+        embed: Embed | None = embed_query,
+        semantic: bool = True,
     ) -> TriageEngine:
         """The engine over `folder` (the shipped rules by default). Raises RuleFileError or ValueError on bad files.
 
-        `alarm` is told why a reload was refused. `embed` makes the query vector where the caller has none; None
-        leaves the paraphrase detector to callers that pass `embedding`.
+        `alarm` is told why a reload was refused. `embed` makes the query vector where the caller has none; with None
+        the semantic detector reads words and facts only. `semantic` False leaves the detector out.
         """
         folder = RULES_FOLDER if folder is None else folder
-        return cls(load_rulebook(folder), folder, Semantic.load(folder), alarm, embed)
+        found = Semantic.load(folder) if semantic else None
+        return cls(load_rulebook(folder), folder, found, alarm, embed, detects=semantic)
 
     @property
     def version(self) -> str:
@@ -80,7 +89,7 @@ class TriageEngine:
         """Reads the folder again. A bad file keeps the rules in force, raises the alarm and returns False."""
         try:
             book = load_rulebook(self._folder)
-            semantic = Semantic.load(self._folder)
+            semantic = Semantic.load(self._folder) if self._detects else None
         except (RuleFileError, ValueError, OSError) as error:
             if self._alarm is not None:
                 self._alarm(str(error))
@@ -95,28 +104,33 @@ class TriageEngine:
 
         `embedding` is the message's query vector (384 values, unit length), made by `embed` when None.
         """
-        book = self._book
-        turns = [(t.role, self._read(t.content, t.role)) for t in history[-MAX_TURNS:]]
-        reading = self._read_answer(message, history)
-        facts = gather([*turns, ("user", reading)], book.lexicon)
+        reading, facts = self.gather(message, history)
         fired = self._fired(facts, reading)
         if not _emergency(fired):
-            fired += self._paraphrased(message, embedding, reading, facts, bool(fired))
+            fired += self._paraphrased(message, history, embedding, reading, facts, bool(fired))
         return self._result(facts, reading, fired)
 
+    def gather(self, message: str, history: Sequence[Turn] = ()) -> tuple[Reading, Facts]:
+        """How the message is read, and what the conversation (oldest turn first) says about the patient."""
+        turns = [(t.role, self._read(t.content, t.role)) for t in history[-MAX_TURNS:]]
+        reading = self._read_answer(message, history)
+        return reading, gather([*turns, ("user", reading)], self._book.lexicon)
+
     def _paraphrased(
-        self, message: str, embedding: Vector | None, reading: Reading, facts: Facts, urgent: bool
+        self,
+        message: str,
+        history: Sequence[Turn],
+        embedding: Vector | None,
+        reading: Reading,
+        facts: Facts,
+        urgent: bool,
     ) -> list[Fired]:
-        if self._semantic is None or not may_fire(reading) or EXPLAINED & set(facts.current):
+        if self._semantic is None or EXPLAINED & set(facts.current) or not reading.source.text.strip():
             return []
-        if embedding is None:
-            if self._embed is None:
-                return []
+        if embedding is None and self._embed is not None:
             embedding = self._embed(message[:MAX_CHARS])
-        findings = self._book.lexicon.findings
-        complaint = any(not findings[name].background for name in facts.current)
-        lasting = "long_standing" in facts.current and "acute_now" not in facts.current
-        return self._semantic.judge(embedding, reading, complaint=complaint, urgent=urgent, lasting=lasting)
+        text = told(reading, history)
+        return self._semantic.judge(text, reading, facts, embedding, urgent=urgent)
 
     def _read_answer(self, message: str, history: Sequence[Turn]) -> Reading:
         """The message, a bare number understood as the answer to the quantity last asked for."""

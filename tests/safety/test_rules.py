@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from app.safety.rules_cli import differences, failed_examples, rules_app
 from app.safety.triage import TriageEngine
 from app.safety.triage_rulebook import RULES_FOLDER, RuleFileError, load_rulebook
+from app.safety.triage_semantic import DETECTOR_FILE
 from app.safety.types import Level
 
 DEPARTMENTS = {"common", "cardiology", "allergy", "stroke_rehab", "general"}
@@ -24,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_rule_does_what_its_examples_say() -> None:
-    assert failed_examples(TriageEngine.load(embed=None)) == []
+    assert failed_examples(TriageEngine.load(embed=None, semantic=False)) == []
 
 
 def test_every_department_owns_rules_with_source_and_review_date() -> None:
@@ -35,7 +37,7 @@ def test_every_department_owns_rules_with_source_and_review_date() -> None:
 
 def test_a_bad_file_keeps_the_last_good_version_and_raises_the_alarm(folder: Path) -> None:
     alarms: list[str] = []
-    engine = TriageEngine.load(folder, alarm=alarms.append, embed=None)
+    engine = TriageEngine.load(folder, alarm=alarms.append, embed=None, semantic=False)
     version = engine.version
     (folder / "cardiology.yaml").write_text("kind: triage\nrules: [", encoding="utf-8")
     assert engine.reload() is False
@@ -45,7 +47,7 @@ def test_a_bad_file_keeps_the_last_good_version_and_raises_the_alarm(folder: Pat
 
 
 def test_a_good_change_takes_effect_on_reload(folder: Path) -> None:
-    engine = TriageEngine.load(folder, embed=None)
+    engine = TriageEngine.load(folder, embed=None, semantic=False)
     assert engine.assess("右脚大拇趾突突地跳").level is Level.ROUTINE
     (folder / "zz_local.yaml").write_text(
         """
@@ -93,14 +95,26 @@ def test_unknown_names_are_refused(folder: Path, name: str, old: str, new: str) 
         load_rulebook(folder)
 
 
-def test_prototypes_without_vectors_are_refused(folder: Path) -> None:
-    path = folder / "prototypes.yaml"
-    path.write_text(
-        path.read_text(encoding="utf-8").replace("routine:\n", "routine:\n- 一句新写的话没有向量\n", 1),
-        encoding="utf-8",
-    )
-    with pytest.raises(ValueError, match="anxin rules build"):
+def test_a_damaged_detector_is_refused_and_the_last_good_one_stays(folder: Path) -> None:
+    alarms: list[str] = []
+    engine = TriageEngine.load(folder, alarm=alarms.append, embed=None)
+    text = "老爷子忽然整个人不对头，筷子在手里乱晃，嘴里乌里哇啦的谁也听不清他要啥"
+    before = engine.assess(text)
+    (folder / DETECTOR_FILE).write_bytes(b"PK\x03\x04 cut short")
+    assert engine.reload() is False
+    assert "not a detector" in alarms[0]
+    assert engine.assess(text) == before
+    with pytest.raises(ValueError, match="not a detector"):
         TriageEngine.load(folder)
+
+
+def test_new_messages_without_training_are_reported(folder: Path) -> None:
+    line = {"text": "一句新写的话", "level": "routine", "category": "other", "trick": "plain"}
+    with (folder / "messages" / "development.jsonl").open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+    outcome = CliRunner().invoke(rules_app, ["check", "--folder", str(folder)])
+    assert outcome.exit_code == 1
+    assert "anxin rules build" in outcome.output
 
 
 def test_diff_names_what_a_reviewer_must_look_at(folder: Path) -> None:

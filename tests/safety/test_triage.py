@@ -13,7 +13,7 @@ from app.safety.types import Level, Turn
 
 @pytest.fixture(scope="module")
 def engine() -> TriageEngine:
-    return TriageEngine.load(embed=None)
+    return TriageEngine.load(embed=None, semantic=False)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_passed_attack_still_counts_for_tia_but_not_for_a_cleared_chest_pain(e
 
 def test_the_same_message_gives_the_same_result(engine: TriageEngine) -> None:
     text = "爷爷突然说不出话，右手垂着，血压200/110"
-    assert engine.assess(text) == TriageEngine.load(embed=None).assess(text)
+    assert engine.assess(text) == TriageEngine.load(embed=None, semantic=False).assess(text)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ JOINTS = ("，", "。", "\n", " ，")
 
 @cache
 def engine() -> TriageEngine:
-    return TriageEngine.load(embed=None)
+    return TriageEngine.load(embed=None, semantic=False)
 
 
 @cache

@@ -44,7 +44,7 @@ UNITS = {
 
 @pytest.fixture(scope="module")
 def engine() -> TriageEngine:
-    engine = TriageEngine.load(embed=None)
+    engine = TriageEngine.load(embed=None, semantic=False)
     engine.assess("胸痛")
     return engine
 

@@ -1,0 +1,268 @@
+"""Fits the detector of `triage_semantic.py`: `anxin rules build`, or `python -m app.safety.triage_train --figures`.
+
+Owns reading the training messages (the folder's `prototypes.yaml` and `messages/*.jsonl`; from the project's own
+questions those that no rule raises, as routine), the fit and the cross-validated table from which the thresholds were
+chosen. Needs scikit-learn (a development dependency); the service only reads the weights. Measured sets are never read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy.sparse import csr_matrix, hstack
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+
+from app.safety import triage_semantic as detector
+from app.safety.notices import EMERGENCY_NOTICES
+from app.safety.triage import TriageEngine
+from app.safety.triage_facts import Facts, Reading
+from app.safety.triage_rulebook import RULES_FOLDER, read_yaml
+from app.safety.types import RANK, Level, Turn, Vector
+
+KNOWLEDGE = Path(__file__).parents[2] / "knowledge_base"
+SAMPLES = Path(__file__).parents[2] / "finetune" / "samples"
+LEAST_SEEN = 3  # a feature seen less often is left out
+PENALTY_C = 1.0
+OWN_WEIGHT = 0.5  # of a project question that nobody labelled one by one
+LONGEST = 400
+ROUNDS = 400
+FOLDS = 5
+SEED = 7
+
+Embed = Callable[[str], Vector]
+
+
+class PrototypeFile(BaseModel):
+    """`kind: prototypes`: emergencies by category, and sentences that must not fire."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["prototypes"]
+    owner: str
+    review_date: dt.date
+    emergency: dict[str, tuple[str, ...]]
+    urgent: tuple[str, ...]
+    routine: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled message. `category` names an emergency where it is one of the notices' categories."""
+
+    text: str
+    level: Level
+    history: tuple[Turn, ...] = ()
+    category: str | None = None
+    origin: str = ""
+    weight: float = 1.0
+
+
+def read_examples(folder: Path) -> Iterator[Example]:
+    """The labelled messages of a folder of rules. Raises ValueError with file and line on a malformed one."""
+    try:
+        file = PrototypeFile.model_validate(read_yaml(folder / detector.PROTOTYPES))
+    except ValidationError as error:
+        raise ValueError(f"{detector.PROTOTYPES}: {error}") from error
+    for category, group in file.emergency.items():
+        yield from (Example(text, Level.EMERGENCY, category=category, origin="prototypes") for text in group)
+    yield from (Example(text, Level.URGENT, origin="prototypes") for text in file.urgent)
+    yield from (Example(text, Level.ROUTINE, origin="prototypes") for text in file.routine)
+    for path in sorted((folder / detector.MESSAGES).glob("*.jsonl")):
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            try:
+                row = json.loads(line)
+                turns = tuple(Turn(t["role"], t["content"]) for t in row.get("history") or ())
+                category = row.get("category")
+                yield Example(
+                    row["text"],
+                    Level(row["level"]),
+                    turns,
+                    category if category in EMERGENCY_NOTICES else None,
+                    path.stem,
+                )
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path.name}:{number}: {error}") from error
+
+
+def own_questions(engine: TriageEngine) -> Iterator[Example]:
+    """The project's own questions about its documents that no rule raises: nearly all routine."""
+    files = [*sorted((KNOWLEDGE / "asked").glob("*.jsonl"))]
+    files += [KNOWLEDGE / "acceptance.jsonl", KNOWLEDGE / "unanswerable.jsonl"]
+    texts = [json.loads(line)["question"] for path in files for line in _lines(path)]
+    for path in sorted(SAMPLES.glob("*/alpaca.jsonl")):
+        rows = [json.loads(line) for line in _lines(path)]
+        texts += [(row["instruction"] + row.get("input", "")).strip() for row in rows]
+    for path in sorted(SAMPLES.glob("*/dialogues.jsonl")):
+        texts += [json.loads(line)["conversations"][0]["value"] for line in _lines(path)]
+    for text in dict.fromkeys(texts):
+        if engine.assess(text).level is Level.ROUTINE:
+            yield Example(text, Level.ROUTINE, origin="own", weight=OWN_WEIGHT)
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text("utf-8").splitlines() if line.strip()] if path.exists() else []
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Everything a fit needs, row by row: sparse words (n, features), points (n, 384), labels (n,), weights (n,)."""
+
+    examples: list[Example]
+    readings: list[tuple[Reading, Facts]]
+    vocabulary: dict[str, int]
+    words: csr_matrix
+    facts: csr_matrix
+    points: NDArray[np.float32]
+    centre: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+def prepare(examples: Sequence[Example], engine: TriageEngine, embed: Embed) -> Material:
+    """Reads and embeds every example (the slow part: about a minute for 5,000)."""
+    readings = [engine.gather(example.text, example.history) for example in examples]
+    texts = [detector.told(r, e.history)[:LONGEST] for e, (r, _) in zip(examples, readings, strict=True)]
+    features = [detector.fact_features(*reading) for reading in readings]
+    counts: Counter[str] = Counter()
+    for text, facts in zip(texts, features, strict=True):
+        counts.update(detector.ngrams(text))
+        counts.update(facts)
+    names = sorted(name for name, count in counts.items() if count >= LEAST_SEEN and "\n" not in name)
+    vocabulary = {name: index for index, name in enumerate(names)}
+    vectors = np.stack([embed(example.text) for example in examples]).astype(np.float32)
+    centre = vectors.mean(axis=0)
+    return Material(
+        list(examples),
+        readings,
+        vocabulary,
+        _matrix(
+            [detector.encode(t, f, vocabulary) for t, f in zip(texts, features, strict=True)], len(names)
+        ),
+        _matrix([detector.encode("", f, vocabulary) for f in features], len(names)),
+        detector.centred(vectors, centre) * np.float32(detector.EMBEDDING_SCALE),
+        centre,
+        np.array([detector.LEVELS.index(example.level) for example in examples]),
+        np.array([example.weight for example in examples]),
+    )
+
+
+def _matrix(rows: Sequence[tuple[list[int], list[float]]], width: int) -> csr_matrix:
+    starts = np.cumsum([0, *(len(columns) for columns, _ in rows)])
+    columns = [column for found, _ in rows for column in found]
+    values = [value for _, found in rows for value in found]
+    return csr_matrix((values, columns, starts), shape=(len(rows), width))
+
+
+def _fit(features: csr_matrix, labels: NDArray[np.int64], weights: NDArray[np.float64]) -> LogisticRegression:
+    model = LogisticRegression(C=PENALTY_C, class_weight="balanced", max_iter=ROUNDS)
+    return model.fit(features, labels, sample_weight=weights)
+
+
+def _both(material: Material) -> csr_matrix:
+    return hstack([material.words, csr_matrix(material.points)]).tocsr()
+
+
+def _pieces(name: str, model: LogisticRegression, width: int) -> dict[str, Any]:
+    weights = model.coef_.T
+    points = weights[width:] if len(weights) > width else np.zeros((384, weights.shape[1]))
+    return {
+        f"{name}_words": weights[:width].astype(np.float16),
+        f"{name}_embedding": points.astype(np.float16),
+        f"{name}_bias": model.intercept_.astype(np.float32),
+    }
+
+
+def build(folder: Path, embed: Embed = detector.embed_query) -> int:
+    """Fits the detector on the folder's messages and writes it there; returns the number of messages.
+
+    Deterministic. Raises ValueError on a malformed file of messages.
+    """
+    engine = TriageEngine.load(folder, embed=None, semantic=False)
+    material = prepare([*read_examples(folder), *own_questions(engine)], engine, embed)
+    width = len(material.vocabulary)
+    named = np.array(
+        [i for i, e in enumerate(material.examples) if e.category and e.level is Level.EMERGENCY]
+    )
+    categories = sorted({str(material.examples[i].category) for i in named})
+    labels = np.array([categories.index(str(material.examples[i].category)) for i in named])
+    naming = hstack([material.facts[named], csr_matrix(material.points[named])]).tocsr()
+    np.savez_compressed(
+        folder / detector.DETECTOR_FILE,
+        vocabulary=np.array("\n".join(material.vocabulary)),
+        categories=np.array("\n".join(categories)),
+        centre=material.centre.astype(np.float16),
+        trained_on=np.array(dt.date.today().isoformat()),
+        digest=np.array(detector.digest(folder)),
+        **_pieces("seeing", _fit(_both(material), material.labels, material.weights), width),
+        **_pieces("blind", _fit(material.words, material.labels, material.weights), width),
+        **_pieces("naming", _fit(naming, labels, np.ones(len(labels))), width),
+    )
+    return len(material.examples)
+
+
+def figures(folder: Path, embed: Embed = detector.embed_query) -> Iterator[dict[str, Any]]:
+    """Cross-validated on `messages/`: what rules and detector do together at several thresholds."""
+    engine = TriageEngine.load(folder, embed=None, semantic=False)
+    examples = [*read_examples(folder), *own_questions(engine)]
+    material = prepare(examples, engine, embed)
+    judged = np.array([i for i, e in enumerate(examples) if e.origin not in {"prototypes", "own"}])
+    always = np.array([i for i, e in enumerate(examples) if e.origin in {"prototypes", "own"}])
+    rules = np.array([RANK[engine.assess(examples[i].text, examples[i].history).level] for i in judged])
+    for name, features in (("seeing", _both(material)), ("blind", material.words)):
+        logs = np.zeros((len(examples), 3))
+        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
+        for train, test in folds.split(judged, material.labels[judged]):
+            rows = np.concatenate([always, judged[train]])
+            model = _fit(features[rows], material.labels[rows], material.weights[rows])
+            logs[judged[test]] = model.predict_log_proba(features[judged[test]])
+        emergency = np.array([detector.emergency_score(logs[i]) for i in judged])
+        urgent = np.array([detector.urgent_score(logs[i]) for i in judged])
+        for high in (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0):
+            level = np.where(emergency > high, 2, np.where(urgent > detector.THRESHOLD_URGENT, 1, 0))
+            yield {"detector": name, "threshold": high} | _shares(
+                np.maximum(rules, level), material.labels[judged]
+            )
+    yield {"detector": "none"} | _shares(rules, material.labels[judged])
+
+
+def _shares(level: NDArray[np.int64], label: NDArray[np.int64]) -> dict[str, float]:
+    def share(of: int, meets: NDArray[np.bool_]) -> float:
+        return round(float(meets[label == of].mean()), 4)
+
+    return {
+        "emergency_recall": share(2, level == 2),
+        "routine_false_alarms": share(0, level == 2),
+        "routine_over_referral": share(0, level >= 1),
+        "urgent_accuracy": share(1, level == 1),
+        "urgent_raised": share(1, level == 2),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=RULES_FOLDER)
+    parser.add_argument(
+        "--figures", action="store_true", help="print the cross-validated table, write nothing"
+    )
+    chosen = parser.parse_args()
+    if chosen.figures:
+        for row in figures(chosen.folder):
+            print(json.dumps(row))
+    else:
+        print(f"{build(chosen.folder)} messages")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
