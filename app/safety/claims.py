@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity, contains
-from app.safety.claims_support import RELATED_CONTENT, Embed, similar, support
-from app.safety.claims_text import Name, Reading, containment, contradicts, read, sentences
+from app.safety.claims_support import RELATED_CONTENT, support
+from app.safety.claims_text import Name, Reading, containment, contradicts, read
 from app.safety.interactions import MedicalTerms
 from app.safety.review_text import Lexicon, View
 from app.safety.types import ReviewContext, ViolationCode
 
 UNSUPPORTED = "这一点在现有资料里没有查到依据，请以医生的意见和药品说明书为准。"
-SIMILAR_AT_LEAST = 0.25
 OPPOSED_CONTENT = 0.4
 
 _CITATION = re.compile(r"\s*\[\^?(\d{1,3}(?:\s*[,，、\-–]\s*\d{1,3})*)\]")
@@ -45,7 +44,8 @@ _ATTRIBUTED = re.compile(
 )
 # A work named so that it could be looked up: a journal, an issue, an identifier.
 _WORK = re.compile(
-    r"pmid[:#]?\d+|doi[:.]?10\.|\d{4}年第?\d+[期卷]|(?:《[^》]{2,30}(?:杂志|学报|期刊|journal)》|柳叶刀|新英格兰医学|欧洲心脏杂志|自然医学|lancet|nejm|jama|bmj|circulation)[^。!?]{0,24}(?:发表|刊登|写明|指出|显示|证实|证明|报道|报告|研究|发现|称)|(?:发表|刊登)(?:在|于)《"
+    r"pmid[:#]?\d+|doi[:.]?10\.|\d{4}年第?\d+[期卷]|(?:《[^》]{2,30}(?:杂志|学报|期刊|journal)》|柳叶刀|新英格兰医学|欧洲心脏杂志|自然医学|lancet|nejm|jama|bmj|circulation)[^。!?]{0,24}(?:发表|刊登|写明|指出|显示|证实|证明|报道|报告|研究|发现|称)|(?:发表|刊登)(?:在|于)《|"
+    r"《[^》]{4,40}》|[\u4e00-\u9fff]{2,3}(?:教授|院士|博士)[^。!?]{0,20}(?:撰文|指出|强调|表示|提出|研究|证实|认为|推荐)|第\d{1,4}号(?:公告|文件|通告|令)"
 )
 _DIRECTS = re.compile(r"可以|能|建议|应|就|每|即可|够|推荐|请|通常|一般")
 _THRESHOLD = re.compile(r"如果|若|一旦|如|超过|高于|低于|持续|达到|以上|以下|时")
@@ -80,12 +80,9 @@ class ClaimOutcome:
 class ClaimChecker:
     """Shared by all answers; `open` binds it to one answer's evidence."""
 
-    def __init__(
-        self, terms: MedicalTerms, lexicon: Lexicon, *, embed: Embed | None = None, cite_missing: bool = False
-    ) -> None:
+    def __init__(self, terms: MedicalTerms, lexicon: Lexicon, *, cite_missing: bool = False) -> None:
         self._terms = terms
         self._lexicon = lexicon
-        self.embed = embed
         self.cite_missing = cite_missing
         self.read = lru_cache(maxsize=4096)(self._read)
 
@@ -162,7 +159,7 @@ class Claims:
         return self._literal(self._claim(view)) is not None
 
     def _claim(self, view: View) -> Reading:
-        return self._checker.read(_LEAD.sub("", _CITATION.sub("", view.raw)).strip())
+        return self._checker.read(bare_claim(view.raw))
 
     # Which sentences need support
 
@@ -271,15 +268,8 @@ class Claims:
         found = []
         for index, passage in enumerate(self._passages):
             result = support(claim, needed, passage, assumed=self._assumed, cited=index + 1 in cited)
-            if result.supported or (
-                self._checker.embed is not None
-                and result.numbers
-                and result.names
-                and not result.opposed
-                and result.content >= SIMILAR_AT_LEAST
-                and similar(claim.text, sentences(passage.text), self._checker.embed)
-            ):
-                found.append((result.content, index))
+            if result.supported:
+                found.append((result.score, index))
         return [index for _, index in sorted(found, key=lambda item: (-item[0], item[1]))]
 
     def _together(self, claim: Reading, needed: Sequence[Quantity], cited: Sequence[int]) -> bool:
@@ -288,7 +278,7 @@ class Claims:
         if len(readings) < 2:
             return False
         joined = self._checker.read("。".join(reading.text for reading in readings))
-        return support(claim, needed, joined, assumed=self._assumed).supported
+        return support(claim, needed, joined, assumed=self._assumed, cited=True).supported
 
     # What becomes of them
 
@@ -370,6 +360,11 @@ def _with_citations(raw: str, numbers: Sequence[int]) -> str:
         bare = raw
         at = len(bare.rstrip().rstrip("。！？!?.；;"))
     return bare[:at] + marks + bare[at:]
+
+
+def bare_claim(raw: str) -> str:
+    """The sentence without list marks and citations."""
+    return _LEAD.sub("", _CITATION.sub("", raw)).strip()
 
 
 def _clause_of(number: Quantity, claim: Reading, more: str = "") -> str:

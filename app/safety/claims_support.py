@@ -1,49 +1,34 @@
-"""Decides whether a passage supports a claim: numbers, medicines, polarity, shared content, and similarity if given.
+"""Decides whether a passage supports a claim: its numbers and medicines must agree, it must not say the opposite, the rest is weighed.
 
-Owns the thresholds, calibrated on the labelled pairs of `tests/safety/data/claims_dev.jsonl`. Which sentences are
+Owns the agreement of numbers and names; the weighing is in `claims_model.py`. Which sentences are
 claims, and what becomes of an unsupported one, is in `claims.py`.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from app.safety.claims_model import support_model
 from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity, contains, supported_by
-from app.safety.claims_text import (
-    OPPOSED_ALIKE,
-    OPPOSED_NUMBERED,
-    Reading,
-    bigrams,
-    containment,
-    contradicts,
-    fits,
-    sentences,
-)
-from app.safety.types import Vector
+from app.safety.claims_text import Reading, bigrams, containment, differences, sentences
 
-# Calibrated on claims_dev.jsonl: the least share of content with which a pair counts as about the same thing.
-NUMBER_CONTENT = 0.1
-PLAIN_CONTENT = 0.25
-CITED_CONTENT = 0.12
+# The least share of content with which a passage counts as about the same thing.
 RELATED_CONTENT = 0.06
-SIMILAR = 0.90
+SAME_WORDS = 0.7
 HOURS_A_YEAR = 8760.0
 
-Embed = Callable[[Sequence[str]], Sequence[Vector]]
 _BOUND_DIMS = DOSE_DIMS | {Dim.PERCENT}
 
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """How a passage meets a claim; `supported` is the decision, the rest says why not."""
+    """How a passage meets a claim: `supported` is the decision; `score` (logit) orders the passages that do."""
 
     supported: bool
-    content: float
-    numbers: bool
-    names: bool
-    opposed: bool
+    score: float
 
 
 def support(
@@ -57,49 +42,29 @@ def support(
     """Compare a claim with one passage.
 
     `needed` are the claim's quantities that need support; `assumed` are medicines that need not be named again
-    because the question names them. A passage that the sentence cites need share less of its wording.
+    because the question names them. A passage that the sentence cites needs less certainty.
     """
-    content = max(
-        containment(claim.content, passage.bigrams), _held(claim, passage), _numbered(claim, needed, passage)
+    if not agrees(claim, needed, passage, assumed) or opposes(claim, passage):
+        return Support(False, -math.inf)
+    model = support_model()
+    score = model.score(claim, passage, len(needed), assumed)
+    return Support(score >= (model.cited if cited else model.uncited), score)
+
+
+def agrees(claim: Reading, needed: Sequence[Quantity], passage: Reading, assumed: frozenset[str]) -> bool:
+    """Whether the passage holds the claim's quantities and names its medicines: without that nothing supports it."""
+    return all(_number_supported(quantity, claim, passage) for quantity in needed) and _names_supported(
+        claim, passage, assumed
     )
-    numbers = all(_number_supported(quantity, claim, passage) for quantity in needed)
-    names = _names_supported(claim, passage, assumed)
-    least = NUMBER_CONTENT if needed else CITED_CONTENT if cited else PLAIN_CONTENT
-    if needed and assumed & passage.keys:
-        # The question names the medicine that the passage is about: its numbers need no further likeness.
-        least = 0.0
-    enough = (content >= least or len(claim.content) <= 1) and fits(
-        claim, passage, numbered=bool(needed) and numbers
-    )
-    alike = OPPOSED_NUMBERED if needed else OPPOSED_ALIKE
-    opposed = enough and numbers and names and contradicts(claim, passage, alike=alike)
-    return Support(enough and numbers and names and not opposed, content, numbers, names, opposed)
 
 
-def _numbered(claim: Reading, needed: Sequence[Quantity], passage: Reading) -> float:
-    """Shared content of the clauses that hold the numbers, when the sentence says other things besides."""
-    if not needed:
-        return 0.0
-    marks = [at for at, char in enumerate(claim.text) if char in ",;:。!?"]
-    shares = []
-    for quantity in needed:
-        left = max((at for at in marks if at < quantity.start), default=-1)
-        right = min((at for at in marks if at >= quantity.end), default=len(claim.text))
-        words = bigrams(claim.text[left + 1 : right])
-        shares.append(containment(words, passage.bigrams) if len(words) >= 2 else 0.0)
-    return min(shares)
-
-
-def _held(claim: Reading, passage: Reading) -> float:
-    """How far the claim says all that a sentence of the passage says, when it says more besides."""
-    parts = [bigrams(part) for part in sentences(passage.text)]
-    return 0.9 * max((containment(part, claim.bigrams) for part in parts if len(part) >= 5), default=0.0)
-
-
-def similar(claim: str, passage_sentences: Sequence[str], embed: Embed) -> bool:
-    """True when a sentence of the passage means nearly the same (cosine of unit vectors)."""
-    vectors = embed([claim, *passage_sentences])
-    return any(float(vectors[0] @ vector) >= SIMILAR for vector in vectors[1:])
+def opposes(claim: Reading, passage: Reading) -> bool:
+    """Whether the passage says the opposite in nearly the same words: no likeness makes up for that."""
+    found = differences(claim, passage)
+    if found["turned_round"] or found["forbidden_manner"]:
+        return True
+    shares = (containment(claim.bigrams, bigrams(part)) for part in sentences(passage.text))
+    return bool(found["contradicts"]) and max(shares, default=0.0) >= SAME_WORDS
 
 
 def _number_supported(quantity: Quantity, claim: Reading, passage: Reading) -> bool:

@@ -19,6 +19,7 @@ _FUNCTION = re.compile(
     r"您好|您|你|我们?|的|了|着|吗|呢|吧|和|与|及|或者?|以及|是|在|有|也|都|就|还|又|把|被|对于?|于|由|从|向|到|为|以|之|其|这|那|个|一般|通常|可以|可能|能够?|会|应该?|需要?|要|建议|推荐|"
     r"如果|若|因为|所以|因此|但是?|并且?|而且?|则|等|时候?|后|前|中|上|下|进行|情况|方面|比较|非常|很|更|最|不|没有?|请|一些|一种|目前|患者|病人|根据|资料|显示|通过"
 )
+_NOT_CONTENT = re.compile(r"[,;:。!?、\s()]")
 # Words that say the same in the texts compared, longest first; the right side stands for all of them.
 _SYNONYMS = (
     ("卒中", "脑卒中 缺血性中风 中风 脑梗死 脑梗塞 脑梗"), ("餐", "饭 吃饭 进食 食物 进餐"), ("合用", "一起吃 一起服用 一起服 一起用 同时服用 同时吃 同时用 同服 同用 联用 联合使用 合并使用 一起使用 一起喝 一起"),
@@ -164,6 +165,11 @@ def bigrams(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def content_text(text: str) -> str:
+    """`text` with synonyms made one, without function words and punctuation."""
+    return _NOT_CONTENT.sub("", _FUNCTION.sub("", same_words(text)))
+
+
 def containment(claim: frozenset[str], passage: frozenset[str]) -> float:
     """Share of the claim's content that the passage holds; 1.0 for a claim without content."""
     return len(claim & passage) / len(claim) if claim else 1.0
@@ -205,31 +211,39 @@ def _turned_round(claim: Reading, passage: Reading) -> bool:
     return len(shared) >= 2 and shared == about and forbids and not denies and not _HARM.search(said)
 
 
-def fits(claim: Reading, passage: Reading, *, numbered: bool) -> bool:
-    """True when the passage names what the claim adds: manner, relation, and a denial where the claim denies.
-
-    A claim whose numbers are found (`numbered`) may add its own caution (不要为了快点退烧而加倍).
-    """
+def differences(claim: Reading, passage: Reading) -> dict[str, float]:
+    """What the claim adds to the passage or turns round, by kind (0 or 1, or how many): manner, strength, relation …"""
     said, known = same_words(claim.text), same_words(passage.text)
-    if any(manner.search(said) and not manner.search(known) for manner in _MANNER):
-        return False
     stated = same_words("。".join(clause.text for clause in claim.clauses if not clause.forbids))
-    if any(strong.search(stated) and not source.search(known) for strong, source in _STRONG):
-        return False
-    if any(
-        cue.search(said) and not words.search(known)
-        for cue, words in zip(_RELATION_CUES, _RELATIONS, strict=True)
-    ):
-        return False
-    if _RELATION_CUES[0].search(said) and any(not _holds(name, passage) for name in claim.diseases):
-        return False
+    denied = [clause for clause in claim.clauses if clause.forbids and not _warned(clause, passage)]
     classes = [name for name in claim.names if name.kind == "drug_class"]
-    if not numbered and any(not _holds(name, passage) for name in (*claim.diseases, *classes)):
-        return False
-    if any(_forbidden_manner(manner, claim, passage) for manner in _MANNER):
-        return False
-    denies = any(clause.forbids and not _warned(clause, passage) for clause in claim.clauses)
-    return numbered or not denies or any(clause.forbids for clause in passage.clauses)
+    return {
+        "manner": float(sum(bool(m.search(said) and not m.search(known)) for m in _MANNER)),
+        "stronger": float(sum(bool(s.search(stated) and not k.search(known)) for s, k in _STRONG)),
+        "relation": float(
+            sum(
+                bool(cue.search(said) and not words.search(known))
+                for cue, words in zip(_RELATION_CUES, _RELATIONS, strict=True)
+            )
+        ),
+        "other_disease": float(any(not _holds(name, passage) for name in claim.diseases)),
+        "other_class": float(any(not _holds(name, passage) for name in classes)),
+        "forbidden_manner": float(any(_forbidden_manner(m, claim, passage) for m in _MANNER)),
+        "denial_added": float(bool(denied) and not any(c.forbids for c in passage.clauses)),
+        "contradicts": float(contradicts(claim, passage)),
+        "contradicts_alike": float(contradicts(claim, passage, alike=OPPOSED_NUMBERED)),
+        "turned_round": float(_turned_round(claim, passage)),
+        "antonym": float(_antonym_swapped(said, known)),
+    }
+
+
+def _antonym_swapped(said: str, known: str) -> bool:
+    """True when the claim says a word of a pair of opposites that the passage lacks, and the passage the other."""
+    return any(
+        left in said and left not in known and right in known
+        for a, b in _ANTONYMS
+        for left, right in ((a, b), (b, a))
+    )
 
 
 def _warned(clause: Clause, passage: Reading) -> bool:

@@ -75,7 +75,6 @@ class SafetyReviewer:
         *,
         graph: MedicalTerms | None = None,
         triage: Triage | None = None,
-        embed: Embed | None = None,
         prompts: Sequence[str] = (),
         cite_missing: bool = False,
         clock: Callable[[], float] = time.perf_counter,
@@ -85,7 +84,7 @@ class SafetyReviewer:
         """Compile the rules of `folder` (default: the shipped ones).
 
         `graph` resolves medicines and their interactions (the medical graph; without it a small reviewed table).
-        `triage` reads the draft for red flags; `embed` turns texts into unit vectors for sentence similarity.
+        `triage` reads the draft for red flags.
         `prompts` are the system prompts that no answer may repeat. With `cite_missing` a supported number without a
         citation gets one, which makes the verdict `amended`. `deadline_s` bounds the time spent reviewing one answer.
         `alarm` is told why a reload was refused.
@@ -102,7 +101,7 @@ class SafetyReviewer:
                 wording=Wording.load(home),
                 detector=_detector(home),
                 combinations=CombinationChecker(terms, rules.lexicon),
-                claims=ClaimChecker(terms, rules.lexicon, embed=embed, cite_missing=cite_missing),
+                claims=ClaimChecker(terms, rules.lexicon, cite_missing=cite_missing),
                 triage=triage,
                 prompts=tuple(prompts),
                 clock=clock,

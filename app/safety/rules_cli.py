@@ -130,11 +130,16 @@ def explain(text: str, folder: Folder = RULES_FOLDER, semantic: bool = True) -> 
 
 
 @rules_app.command()
-def build(folder: Folder = RULES_FOLDER) -> None:
+def build(
+    folder: Folder = RULES_FOLDER,
+    background: Annotated[
+        Path | None, typer.Option(help="JSON lines with real questions (question), all taken as routine.")
+    ] = None,
+) -> None:
     """Fit the semantic detector on the folder's labelled messages again (needs scikit-learn, a few minutes)."""
     try:
         from app.safety.triage_train import build as build_detector
     except ImportError as error:
         typer.echo(f"not possible here: {error}; install the development tools", err=True)
         raise typer.Exit(1) from error
-    typer.echo(f"trained on {build_detector(folder)} messages")
+    typer.echo(f"trained on {build_detector(folder, background)} messages")

@@ -33,12 +33,16 @@ from app.safety.types import RANK, Level, Turn, Vector
 
 KNOWLEDGE = Path(__file__).parents[2] / "knowledge_base"
 SAMPLES = Path(__file__).parents[2] / "finetune" / "samples"
+BACKGROUND_LIMIT = 2500
 LEAST_SEEN = 3  # a feature seen less often is left out
 PENALTY_C = 1.0
 OWN_WEIGHT = 0.5  # of a project question that nobody labelled one by one
+BACKGROUND_WEIGHT = 0.2  # of a real question from elsewhere, a few in a hundred of which are not routine
 LONGEST = 400
 ROUNDS = 400
 FOLDS = 5
+# Origins that the cross-validation trains on and does not judge.
+ALWAYS = frozenset({"prototypes", "development", "own", "background"})
 SEED = 7
 
 Embed = Callable[[str], Vector]
@@ -108,6 +112,18 @@ def own_questions(engine: TriageEngine) -> Iterator[Example]:
     for text in dict.fromkeys(texts):
         if engine.assess(text).level is Level.ROUTINE:
             yield Example(text, Level.ROUTINE, origin="own", weight=OWN_WEIGHT)
+
+
+def background(path: Path, engine: TriageEngine, limit: int = BACKGROUND_LIMIT) -> Iterator[Example]:
+    """The first questions of a JSON-lines file (`question`) of real patients that no rule raises, as routine.
+
+    Nobody labelled them: nearly all questions to web doctors are routine, and the few that are not weigh little. The
+    texts are not kept; of three or more of them, pieces of three characters at most are.
+    """
+    texts = [str(json.loads(line).get("question", "")).strip() for line in _lines(path)]
+    for text in list(dict.fromkeys(text for text in texts if text))[:limit]:
+        if engine.assess(text).level is Level.ROUTINE:
+            yield Example(text, Level.ROUTINE, origin="background", weight=BACKGROUND_WEIGHT)
 
 
 def _lines(path: Path) -> list[str]:
@@ -183,13 +199,19 @@ def _pieces(name: str, model: LogisticRegression, width: int) -> dict[str, Any]:
     }
 
 
-def build(folder: Path, embed: Embed = detector.embed_query) -> int:
+def examples_of(folder: Path, engine: TriageEngine, questions: Path | None) -> list[Example]:
+    """Everything to train on: the folder's messages, the project's questions, and `questions` as background."""
+    more = background(questions, engine) if questions is not None else ()
+    return [*read_examples(folder), *own_questions(engine), *more]
+
+
+def build(folder: Path, questions: Path | None = None, embed: Embed = detector.embed_query) -> int:
     """Fits the detector on the folder's messages and writes it there; returns the number of messages.
 
-    Deterministic. Raises ValueError on a malformed file of messages.
+    `questions` is a file for `background`. Deterministic. Raises ValueError on a malformed file of messages.
     """
     engine = TriageEngine.load(folder, embed=None, semantic=False)
-    material = prepare([*read_examples(folder), *own_questions(engine)], engine, embed)
+    material = prepare(examples_of(folder, engine, questions), engine, embed)
     width = len(material.vocabulary)
     named = np.array(
         [i for i, e in enumerate(material.examples) if e.category and e.level is Level.EMERGENCY]
@@ -211,13 +233,15 @@ def build(folder: Path, embed: Embed = detector.embed_query) -> int:
     return len(material.examples)
 
 
-def figures(folder: Path, embed: Embed = detector.embed_query) -> Iterator[dict[str, Any]]:
+def figures(
+    folder: Path, questions: Path | None = None, embed: Embed = detector.embed_query
+) -> Iterator[dict[str, Any]]:
     """Cross-validated on `messages/`: what rules and detector do together at several thresholds."""
     engine = TriageEngine.load(folder, embed=None, semantic=False)
-    examples = [*read_examples(folder), *own_questions(engine)]
+    examples = examples_of(folder, engine, questions)
     material = prepare(examples, engine, embed)
-    judged = np.array([i for i, e in enumerate(examples) if e.origin not in {"prototypes", "own"}])
-    always = np.array([i for i, e in enumerate(examples) if e.origin in {"prototypes", "own"}])
+    judged = np.array([i for i, e in enumerate(examples) if e.origin not in ALWAYS])
+    always = np.array([i for i, e in enumerate(examples) if e.origin in ALWAYS])
     rules = np.array([RANK[engine.assess(examples[i].text, examples[i].history).level] for i in judged])
     for name, features in (("seeing", _both(material)), ("blind", material.words)):
         logs = np.zeros((len(examples), 3))
@@ -255,12 +279,15 @@ def main() -> int:
     parser.add_argument(
         "--figures", action="store_true", help="print the cross-validated table, write nothing"
     )
+    parser.add_argument(
+        "--background", type=Path, help="JSON lines with real questions, all taken as routine"
+    )
     chosen = parser.parse_args()
     if chosen.figures:
-        for row in figures(chosen.folder):
+        for row in figures(chosen.folder, chosen.background):
             print(json.dumps(row))
     else:
-        print(f"{build(chosen.folder)} messages")
+        print(f"{build(chosen.folder, chosen.background)} messages")
     return 0
 
 

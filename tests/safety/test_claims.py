@@ -156,24 +156,6 @@ def test_cited_numbers_spell_out_ranges() -> None:
     assert cited_numbers("甲[1-3]。乙[2,5]。丙[^6]。") == (1, 2, 3, 5, 6)
 
 
-def test_similarity_may_support_what_wording_does_not() -> None:
-    """An embedder that finds the two sentences alike lets a paraphrase through; numbers still decide."""
-    import numpy as np
-
-    def alike(texts: Sequence[str]) -> list[np.ndarray]:  # type: ignore[type-arg]
-        return [np.array([1.0, 0.0], dtype=np.float32) for _ in texts]
-
-    evidence = ["铁剂与浓茶同服会减少吸收。"]
-    draft = "研究显示服铁剂的人喝浓茶影响药的利用[1]。"
-    with_embedder = SafetyReviewer.load(embed=alike).claims
-    assert with_embedder.embed is not None
-    passages = [Evidence("e0", "", evidence[0])]
-    context = ReviewContext("铁剂和茶", passages, TriageResult(Level.ROUTINE))
-    wrong = "研究显示服铁剂500 mg的人喝浓茶影响药的利用[1]。"
-    assert SafetyReviewer.load(embed=alike).review(context, draft).verdict is Verdict.PASS
-    assert SafetyReviewer.load(embed=alike).review(context, wrong).verdict is not Verdict.PASS
-
-
 @pytest.mark.parametrize(
     ("claim", "passage", "passes"),
     [
