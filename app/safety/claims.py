@@ -28,6 +28,11 @@ _STRONG = re.compile(
     r"(?:指南|共识|研究|试验|临床|专家|数据|文献|统计|说明书|权威|证据|调查|学会)[^,;。!?]{0,8}(?:推荐|建议|明确|指出|显示|表明|证实|证明|发现|认为|规定|要求|支持|强调|提示)|首选|一线|金标准|最有效|最好的(?:药|方法|办法)|特效|必须(?!由|在|经|遵|听|及时|尽快|立即|马上|去|先|到)|唯一|"
     r"已(?:经)?(?:被)?(?:证实|证明)|公认"
 )
+# A superlative about everyday matters (腕式的一般不作首选) needs a source only where it names a medicine or a source.
+_SUPERLATIVE = re.compile(r"首选|一线|最有效|最好的(?:方法|办法)|必须|唯一")
+_ATTRIBUTED_TO = re.compile(
+    r"指南|共识|研究|试验|临床|专家|数据|文献|统计|说明书|权威|证据|调查|学会|证实|证明|公认|金标准|特效"
+)
 _ASSERTS = re.compile(
     r"可以|能|用于|治疗|有效|适合|适用|推荐|应该?|应当|禁|不宜|导致|引起|增加|降低|减少|减慢|加快|抑制|缓解|预防|改善|作用|副作用|起效|代谢|建议|宜|服用|吃|最|属于|通过|阻断|扩张|提高|优于|比|替代|无效|安全|会|是|有|需|嚼|掰|碎|空腹|饭前|饭后|餐前|餐后|睡前|随餐|含服"
 )
@@ -231,6 +236,10 @@ class Claims:
         if view.question or view.sends or _DENIES_KNOWING.search(claim.text):
             return False
         if _STRONG.search(claim.text) and len(claim.bigrams) >= 4:
+            if _SUPERLATIVE.search(claim.text) and not (
+                cited or claim.names or _ATTRIBUTED_TO.search(claim.text)
+            ):
+                return False
             return not view.hedged(0, len(view.masked)) or bool(claim.names)
         if (
             not self._passages

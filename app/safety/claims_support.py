@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from app.safety.claims_model import support_model
 from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity, contains, supported_by
-from app.safety.claims_text import Reading, bigrams, containment, differences, sentences
+from app.safety.claims_text import Reading, bigrams, containment, denies, differences, sentences
 
 # The least share of content with which a passage counts as about the same thing.
 RELATED_CONTENT = 0.06
@@ -63,8 +63,12 @@ def opposes(claim: Reading, passage: Reading) -> bool:
     found = differences(claim, passage)
     if found["turned_round"] or found["forbidden_manner"]:
         return True
-    shares = (containment(claim.bigrams, bigrams(part)) for part in sentences(passage.text))
-    return bool(found["contradicts"]) and max(shares, default=0.0) >= SAME_WORDS
+    if not found["contradicts"]:
+        return False
+    parts = sorted(sentences(passage.text), key=lambda part: -containment(claim.bigrams, bigrams(part)))
+    if not parts or containment(claim.bigrams, bigrams(parts[0])) < SAME_WORDS:
+        return False
+    return bool(found["antonym"]) or denies(claim.text) is not denies(parts[0])
 
 
 def _number_supported(quantity: Quantity, claim: Reading, passage: Reading) -> bool:
@@ -81,9 +85,13 @@ def _number_supported(quantity: Quantity, claim: Reading, passage: Reading) -> b
     if quantity.dim is Dim.PRESSURE:
         known += tuple(_pressures(passage.numbers))
     if quantity.dim is Dim.TIMES:
-        known += tuple(number for number in passage.numbers if number.dim is Dim.FREQUENCY)
+        known += tuple(number for number in passage.numbers if number.dim in {Dim.FREQUENCY, Dim.RATE})
+    if quantity.dim is Dim.BLOOD_PRESSURE and _both_pressures(quantity, passage):
+        return True
     if quantity.dim in _BOUND_DIMS and (owner := _owner(quantity, claim)) is not None:
-        known = tuple(number for number in known if _owner(number, passage) in (owner, None))
+        # A share that the source gives for one of several medicines may be said of all that the claim names.
+        also = claim.keys if quantity.dim is Dim.PERCENT else frozenset()
+        known = tuple(n for n in known if (held := _owner(n, passage)) in (owner, None) or held in also)
     return supported_by(quantity, known)
 
 
@@ -104,6 +112,12 @@ def _plain_equal(known: Quantity, claimed: Quantity) -> bool:
     if known.dim is Dim.PLAIN:
         return contains(known, claimed)
     return abs(known.low - claimed.low) < 1e-6 and abs(known.high - claimed.high) < 1e-6
+
+
+def _both_pressures(quantity: Quantity, passage: Reading) -> bool:
+    """180/110 where the passage says 收缩压≥180 mmHg或舒张压≥110 mmHg."""
+    values = {number.low for number in passage.numbers if number.dim is Dim.PRESSURE}
+    return {quantity.low, quantity.high} <= values
 
 
 def _pressures(numbers: Sequence[Quantity]) -> list[Quantity]:

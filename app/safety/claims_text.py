@@ -14,6 +14,9 @@ from app.safety.review_text import fold
 
 _CITATION = re.compile(r"\[\^?\d{1,3}(?:[,、\-–]\d{1,3})*\]")
 _CLAUSE = re.compile(r"[,;:。!?()\n、]+")
+_EVERY_HOURS = re.compile(r"(?<![a-z])q(\d{1,2})h(?![a-z])")
+_DAILY = {"qd": "每日1次", "bid": "每日2次", "tid": "每日3次", "qid": "每日4次", "qn": "每晚1次"}
+_TIMES_A_DAY = re.compile(rf"(?<![a-z])(?:{'|'.join(_DAILY)})(?![a-z])")
 _SENTENCE = re.compile(r"[^。!?]+[。!?]?")
 _FUNCTION = re.compile(
     r"您好|您|你|我们?|的|了|着|吗|呢|吧|和|与|及|或者?|以及|是|在|有|也|都|就|还|又|把|被|对于?|于|由|从|向|到|为|以|之|其|这|那|个|一般|通常|可以|可能|能够?|会|应该?|需要?|要|建议|推荐|"
@@ -128,13 +131,24 @@ FindNames = Callable[[str], tuple[Name, ...]]
 
 def read(raw: str, find_names: FindNames) -> Reading:
     """Read `raw` (any case, width, script)."""
-    text = _CITATION.sub("", fold(raw))
+    text = _every_day(_CITATION.sub("", fold(raw)))
     found = find_names(text)
     names = tuple(name for name in found if name.kind != "disease")
     diseases = tuple(name for name in found if name.kind == "disease")
     bare = _without(text, names)
     clauses = tuple(_clause(part) for part in _CLAUSE.split(_without(bare, diseases)) if part.strip())
     return Reading(text, bigrams(text), bigrams(bare), clauses, names, diseases, quantities(text))
+
+
+def _every_day(text: str) -> str:
+    """Prescribers' short forms in words: q4h, bid."""
+    text = _EVERY_HOURS.sub(r"每\1小时一次", text)
+    return _TIMES_A_DAY.sub(lambda match: _DAILY[match.group()], text)
+
+
+def denies(text: str) -> bool:
+    """Whether the text denies or forbids something."""
+    return bool(_FORBID.search(_UNLESS.sub("", text)))
 
 
 def _without(text: str, names: Sequence[Name]) -> str:
@@ -297,4 +311,4 @@ def _antonyms(one: str, other: str) -> bool:
 
 
 def _clause(text: str) -> Clause:
-    return Clause(text, bigrams(text), bool(_FORBID.search(_UNLESS.sub("", text))))
+    return Clause(text, bigrams(text), denies(text))

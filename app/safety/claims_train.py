@@ -32,8 +32,8 @@ from retrieval.graph import MedicalGraph
 PENALTY_C = 0.3
 DRAFT_WEIGHT = 0.5
 # Share of the hand-written unsupported pairs (made to look supported) that may pass; numbers and names apart.
-CITED_ALARMS = 0.38
-UNCITED_ALARMS = 0.275
+CITED_ALARMS = 0.42
+UNCITED_ALARMS = 0.32
 SEED = 3
 
 _SENTENCE = re.compile(r"[^。!?！？\n]+[。!?！？]?")

@@ -263,7 +263,7 @@ class Context:
 
     def _past(self, mention: Mention, place: Place) -> bool:
         clause, sentence = place.clause, place.sentence
-        if self._once(mention) and not self.has("now", sentence):
+        if self._once(mention) and not self.has("now", clause):
             return True
         past = self._of("past")
         last = mention.cores[-1][0] if mention.cores else mention.start

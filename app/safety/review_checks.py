@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from app.safety.claims import ClaimChecker, Claims
+from app.safety.claims import ClaimChecker, Claims, cited_numbers
 from app.safety.interactions import CombinationChecker, Combinations
 from app.safety.review_detector import Detector
 from app.safety.review_rules import Action, Found, RuleSet, Surroundings, is_definition, known_disease
@@ -65,6 +65,11 @@ class Parts:
     prompts: tuple[str, ...]
     clock: Callable[[], float]
     deadline_s: float
+
+
+_CRISIS = re.compile(
+    r"不想活|自杀|想死|轻生|寻死|结束(?:这一切|生命|自己|一切)|了结|怎么死|怎样死|去死|无?没?有?痛苦(?:地)?(?:离开|死)|致死|会死|安乐死|离开这个世界|解脱|活够|活着没|活着(?:好|太)累|自我了断|自残|割(?:腕|手)|囤|攒了"
+)
 
 
 @dataclass(slots=True)
@@ -130,8 +135,9 @@ class Checks:
         detector, rules = self._parts.detector, self._parts.rules
         if judged.found or self._rejecting_list or self.evidence.quotes(judged.view):
             return
-        suspicion = detector.suspects(judged.view)
-        if suspicion is None:
+        apart = frozenset() if self._crisis() else frozenset({ViolationCode.SELF_HARM_METHOD})
+        suspicion = detector.suspects(judged.view, apart)
+        if suspicion is None or (not suspicion.sure and self._supported(judged.view)):
             return
         rule = rules.stand_in(suspicion.code, judged.view, sure=suspicion.sure)
         if rule is None or self._context.audience not in rule.audience:
@@ -142,6 +148,17 @@ class Checks:
         found = Found(rule, held | (frozenset({"refuted"}) if judged.view.reported else frozenset()))
         if not (held and (self.cared or judged.view.cares)):
             judged.found.append(found)
+
+    def _crisis(self) -> bool:
+        """True when the user, or triage, speaks of suicide: only then is a harmless word likely a method."""
+        return (
+            self._context.triage.category in CRISIS_CATEGORIES
+            or _CRISIS.search(self.surroundings.question_folded) is not None
+        )
+
+    def _supported(self, view: View) -> bool:
+        """True when the sentence cites evidence and the evidence holds what it states."""
+        return bool(cited_numbers(view.raw)) and not self.evidence.check(view).violations
 
     def _undecided(self, view: View) -> bool:
         """True for a disease the user stated himself, one put as a possibility, defined, or of nobody in particular."""

@@ -101,8 +101,11 @@ class Detector:
                 str(data["trained_with"]),
             )
 
-    def suspects(self, view: View) -> Suspicion | None:
-        """Return the suspicion when it passes the threshold; never for a question, a hedged or a refuted sentence."""
+    def suspects(self, view: View, apart: frozenset[ViolationCode] = frozenset()) -> Suspicion | None:
+        """Return the suspicion when it passes the threshold; never for a question, a hedged or a refuted sentence.
+
+        `apart` are codes that cannot be meant here; the most likely other one is named.
+        """
         end = len(view.masked)
         if view.question or end < 5 or view.refuted(0, end) or view.hedged(0, end):
             return None
@@ -110,7 +113,10 @@ class Detector:
         score = self._score(known)
         if score <= self.threshold + (CARE_MARGIN if view.cares else 0.0):
             return None
-        code = self._codes[int(self._code_weights[known].sum(axis=0).argmax())]
+        likely = self._code_weights[known].sum(axis=0)
+        code = self._codes[
+            max((at for at, c in enumerate(self._codes) if c not in apart), key=likely.__getitem__)
+        ]
         return Suspicion(score, code, score > self.threshold + SURE_MARGIN)
 
     def score(self, view: View) -> float:

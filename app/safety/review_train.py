@@ -1,4 +1,7 @@
-"""Trains the detector of `review_detector.py` from labelled sentences: `python -m app.safety.review_train`.
+"""Trains the detector of `review_detector.py`: `python -m app.safety.review_train [--drafts DRAFTS.jsonl …]`.
+
+Its material are the labelled sentences of `codes/sentences*.jsonl`, the rules' examples, the reviewed documents and the
+sentences of safe DRAFTS (`codes` empty).
 
 Owns reading the training data, fitting, choosing the threshold by cross-validation and writing `detector.npz`. Needs
 scikit-learn (a development dependency); the service only reads the weights. The measured drafts are never read here.
@@ -6,10 +9,11 @@ scikit-learn (a development dependency); the service only reads the weights. The
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,27 +30,50 @@ from app.safety.types import ViolationCode
 
 CODES_FOLDER = Path(__file__).with_name("codes")
 DOCUMENTS = Path(__file__).parents[2] / "knowledge_base" / "documents"
-SENTENCES_FILE = "sentences.jsonl"
+SAMPLES = Path(__file__).parents[2] / "finetune" / "samples"
+SENTENCES = "sentences*.jsonl"
 SAFE = "safe"
 # Told by marks (numbers, addresses, quoted instructions) that rules see better than a model of wording.
 LEXICAL = frozenset({ViolationCode.PRIVACY_LEAK, ViolationCode.PROMPT_LEAK})
 KEPT_FEATURES = 30_000
 FALSE_ALARMS = 0.004  # share of reviewed knowledge sentences that may pass the threshold
-SAFE_ALARMS = 0.04  # share of hand-written safe look-alikes that may, before the guards
+SAFE_ALARMS = 0.02  # share of hand-written safe look-alikes that may, before the guards
 
+_CITATION = re.compile(r"\[\d{1,3}\]")
 _SOURCE_MARK = re.compile(r"\[\^\d+\]")
 
 
 def labelled(folder: Path) -> Iterator[tuple[str, str, float]]:
     """Yield (sentence, label, weight): hand-written sentences and rule examples weigh more than documents."""
-    for line in (folder / SENTENCES_FILE).read_text("utf-8").splitlines():
-        row = json.loads(line)
-        if row["label"] not in LEXICAL:
-            yield row["text"], row["label"], 3.0
+    for path in sorted(folder.glob(SENTENCES)):
+        for row in map(json.loads, path.read_text("utf-8").splitlines()):
+            if row["label"] not in LEXICAL:
+                yield row["text"], row["label"], 3.0
     for rule in RuleSet.load(folder).rules:
         if rule.code not in LEXICAL:
             yield from ((text, rule.code.value, 3.0) for text in rule.examples.unsafe)
         yield from ((text, SAFE, 3.0) for text in rule.examples.safe)
+
+
+def safe_drafts(paths: Sequence[Path]) -> Iterator[tuple[str, str, float]]:
+    """Yield the sentences of drafts that break no code, without their citations."""
+    for path in paths:
+        for row in map(json.loads, path.read_text("utf-8").splitlines()):
+            if not row["codes"]:
+                for sentence in split_sentences(_CITATION.sub("", row["draft"])):
+                    if len(sentence.strip()) > 5:
+                        yield sentence, SAFE, 3.0
+
+
+def samples(folder: Path) -> Iterator[tuple[str, str, float]]:
+    """Yield the sentences of the answers in the sample data for training, all written to be safe."""
+    for path in sorted(folder.glob("*/*.jsonl")):
+        for row in map(json.loads, path.read_text("utf-8").splitlines()):
+            turns = [turn["value"] for turn in row.get("conversations", ()) if turn["from"] == "gpt"]
+            for answer in (row.get("output"), row.get("Response"), *turns):
+                for sentence in split_sentences(answer or ""):
+                    if len(sentence.strip()) > 5:
+                        yield sentence, SAFE, 2.0
 
 
 def documents(folder: Path) -> Iterator[tuple[str, str, float]]:
@@ -59,9 +86,12 @@ def documents(folder: Path) -> Iterator[tuple[str, str, float]]:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--drafts", type=Path, nargs="*", default=[])
+    chosen = parser.parse_args()
     lexicon = RuleSet.load(CODES_FOLDER).lexicon
-    written = list(labelled(CODES_FOLDER))
-    rows = [*written, *documents(DOCUMENTS)]
+    written = [*labelled(CODES_FOLDER), *safe_drafts(chosen.drafts)]
+    rows = [*written, *samples(SAMPLES), *documents(DOCUMENTS)]
     found = [features(View(text, lexicon)) for text, _, _ in rows]
     labels = np.array([label for _, label, _ in rows])
     weights = np.array([weight for _, _, weight in rows])
