@@ -37,6 +37,7 @@ class Replica:
     client: VllmClient
     breaker: Breaker
     healthy: bool = False
+    checked: bool = False
     adapters: dict[str, str] = field(default_factory=dict)
     base_root: str = ""
     context_tokens: int | None = None
@@ -164,13 +165,15 @@ class ReplicaPool:
             served = await replica.client.models()
         except ModelFault as fault:
             replica.slow_checks += isinstance(fault, TooSlow)
-            if isinstance(fault, TooSlow) and replica.slow_checks < SLOW_CHECKS_TO_LOSE:
+            if isinstance(fault, TooSlow) and replica.healthy and replica.slow_checks < SLOW_CHECKS_TO_LOSE:
                 return
-            if replica.healthy:
-                log.warning("replica_lost", replica=replica.url, problem=fault.problem)
+            if replica.healthy or not replica.checked:
+                event = "replica_lost" if replica.healthy else "replica_not_ready"
+                log.warning(event, replica=replica.url, fault=type(fault).__name__, problem=fault.problem)
+            replica.checked = True
             self._set_health(replica, False)
             return
-        replica.slow_checks = 0
+        replica.slow_checks, replica.checked = 0, True
         self._note_models(replica, served)
         if not replica.healthy:
             log.info("replica_found", replica=replica.url)

@@ -2,7 +2,7 @@
 
 Owns what it looks at (the message's embedding, its character n-grams, and the facts that triage read), the stored
 weights and the score. Rules come first; this catches what no rule put into words, and it only ever raises the level.
-Training is `triage_train.py`, from reviewed messages in `rules/prototypes.yaml` and `rules/messages/`.
+Training is `triage_train.py`, from the labelled messages in `rules/prototypes.yaml` and `rules/messages/`.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ def _rule(category: str, level: Level, date: dt.date) -> Rule:
         category=category,
         level=level,
         owner="general",
-        source=Source(title="reviewed messages", year=date.year),
+        source=Source(title="labelled messages", year=date.year),
         review_date=date,
         when=Condition(finding="paraphrase"),
         examples=Examples(positive=("-",), negative=("-",)),
