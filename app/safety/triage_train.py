@@ -41,6 +41,7 @@ BACKGROUND_WEIGHT = 0.2  # of a real question from elsewhere, a few in a hundred
 LONGEST = 400
 ROUNDS = 400
 FOLDS = 5
+SENDS = ("120", "急诊", "立即", "马上")
 # Names of categories in the messages that are other words for one of the notices'.
 NAMED = {"crisis": "self_harm", "dissection": "aortic_dissection", "suicide": "self_harm"}
 # Origins that the cross-validation trains on and does not judge.
@@ -109,11 +110,23 @@ def own_questions(engine: TriageEngine) -> Iterator[Example]:
     for path in sorted(SAMPLES.glob("*/alpaca.jsonl")):
         rows = [json.loads(line) for line in _lines(path)]
         texts += [(row["instruction"] + row.get("input", "")).strip() for row in rows]
-    for path in sorted(SAMPLES.glob("*/dialogues.jsonl")):
-        texts += [json.loads(line)["conversations"][0]["value"] for line in _lines(path)]
     for text in dict.fromkeys(texts):
         if engine.assess(text).level is Level.ROUTINE:
             yield Example(text, Level.ROUTINE, origin="own", weight=OWN_WEIGHT)
+    for path in sorted(SAMPLES.glob("*/dialogues.jsonl")):
+        for line in _lines(path):
+            yield from _dialogue(json.loads(line)["conversations"], engine)
+
+
+def _dialogue(turns: list[dict[str, str]], engine: TriageEngine) -> Iterator[Example]:
+    """Every message of a sample dialogue with what was said before it, unless its answers send to casualty."""
+    if any(word in turn["value"] for turn in turns for word in SENDS):
+        return
+    said = [Turn("user" if t["from"] == "human" else "assistant", t["value"]) for t in turns]
+    for at, turn in enumerate(said):
+        history = tuple(said[:at])
+        if turn.role == "user" and engine.assess(turn.content, history).level is Level.ROUTINE:
+            yield Example(turn.content, Level.ROUTINE, history, origin="own")
 
 
 def background(path: Path, engine: TriageEngine, limit: int = BACKGROUND_LIMIT) -> Iterator[Example]:
