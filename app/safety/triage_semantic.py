@@ -27,7 +27,7 @@ DETECTOR_FILE = "detector.npz"
 PROTOTYPES = "prototypes.yaml"
 MESSAGES = "messages"
 # Chosen by cross-validation on the training messages (`triage_train.py` prints the table; docs/safety.md).
-THRESHOLD_EMERGENCY = -0.5
+THRESHOLD_EMERGENCY = 0.0
 THRESHOLD_URGENT = 0.5
 # How much of the probability of "urgent" speaks against an emergency: in doubt between the two the higher one is taken.
 URGENT_AGAINST = 0.1
