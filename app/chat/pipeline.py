@@ -214,7 +214,10 @@ class Pipeline:
         hits = answer.found.hits if answer.found is not None else ()
         context = ReviewContext(
             question=ask.message,
-            evidence=tuple(Evidence(h.chunk.chunk_id, h.chunk.title, text_with_rows(h.chunk)) for h in hits),
+            evidence=tuple(
+                Evidence(h.chunk.chunk_id, h.chunk.title, text_with_rows(h.chunk), h.chunk.source)
+                for h in hits
+            ),
             triage=answer.triage,
             audience=ask.audience,
             history=opened.history,

@@ -12,15 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from app.safety.claims_model import support_model
 from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity, contains
 from app.safety.claims_support import RELATED_CONTENT, support
 from app.safety.claims_text import Name, Reading, containment, contradicts, read
 from app.safety.interactions import MedicalTerms
-from app.safety.review_text import Lexicon, View
+from app.safety.review_text import Lexicon, View, fold
 from app.safety.types import ReviewContext, ViolationCode
 
 UNSUPPORTED = "这一点在现有资料里没有查到依据，请以医生的意见和药品说明书为准。"
 OPPOSED_CONTENT = 0.4
+WORK_CHARS = 8  # of a named work that must stand in what is known of the evidence
 
 _CITATION = re.compile(r"\s*\[\^?(\d{1,3}(?:\s*[,，、\-–]\s*\d{1,3})*)\]")
 _LEAD = re.compile(r"^\s*(?:[-*•·+]\s+|\d{1,2}\s*[.、)）]\s*|答[:：]|#+\s*)")
@@ -86,6 +88,7 @@ class ClaimChecker:
     """Shared by all answers; `open` binds it to one answer's evidence."""
 
     def __init__(self, terms: MedicalTerms, lexicon: Lexicon, *, cite_missing: bool = False) -> None:
+        support_model()  # read now: a file that cannot be used stops the start, not the first answer
         self._terms = terms
         self._lexicon = lexicon
         self.cite_missing = cite_missing
@@ -125,10 +128,18 @@ class Claims:
     def __init__(self, checker: ClaimChecker, context: ReviewContext) -> None:
         self._checker = checker
         self._passages = [checker.read(f"{item.title}。{item.text}") for item in context.evidence]
+        self._sources = [fold(item.source) for item in context.evidence]
         turns = [turn.content for turn in context.history if turn.role == "user"]
         self._said = [checker.read(text) for text in (*turns, context.question) if text]
         self._assumed = frozenset(key for reading in self._said for key in reading.keys)
         self._explained = False
+
+    def violations(self, view: View) -> tuple[tuple[ViolationCode, str], ...]:
+        """What `check` would find, without spending the one explanation of an unsupported sentence."""
+        explained = self._explained
+        found = self.check(view).violations
+        self._explained = explained
+        return found
 
     def check(self, view: View) -> ClaimOutcome:
         """Check one sentence that broke no other rule."""
@@ -153,11 +164,12 @@ class Claims:
         return self._cited(raw, claim, cited, wanted, supporters, needed)
 
     def _invented_work(self, claim: Reading, view: View) -> bool:
-        """True when the sentence names a publication that no passage names."""
-        named = [match.group() for match in _WORK.finditer(claim.text)]
-        if not named or view.question or _DENIES_KNOWING.search(claim.text):
+        """True when the sentence names a publication that neither a passage, its source nor the user names."""
+        if view.question or _DENIES_KNOWING.search(claim.text):
             return False
-        return not any(name[:8] in passage.text for name in named for passage in self._passages)
+        known = [*(reading.text for reading in (*self._passages, *self._said)), *self._sources]
+        named = (match.group()[:WORK_CHARS] for match in _WORK.finditer(claim.text))
+        return any(not any(name in text for text in known) for name in named)
 
     def quotes(self, view: View) -> bool:
         """True when the sentence stands word for word in the evidence."""

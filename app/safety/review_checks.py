@@ -158,7 +158,7 @@ class Checks:
 
     def _supported(self, view: View) -> bool:
         """True when the sentence cites evidence and the evidence holds what it states."""
-        return bool(cited_numbers(view.raw)) and not self.evidence.check(view).violations
+        return bool(cited_numbers(view.raw)) and not self.evidence.violations(view)
 
     def _undecided(self, view: View) -> bool:
         """True for a disease the user stated himself, one put as a possibility, defined, or of nobody in particular."""
@@ -197,9 +197,9 @@ class Checks:
     def add_claim_codes(self, judged: Judged) -> None:
         """Name what the evidence says too when only the likeness to unsafe sentences gave this one away."""
         if all(violation.rule.endswith(".likeness") for violation in judged.violations):
-            outcome = self.evidence.check(judged.view)
             judged.violations.extend(
-                Violation(code, judged.raw.strip(), rule) for code, rule in outcome.violations
+                Violation(code, judged.raw.strip(), rule)
+                for code, rule in self.evidence.violations(judged.view)
             )
 
     def check_claims(self, judged: Judged) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.safety.normalise import normalise
+from app.safety.triage_answers import QUESTION
 from app.safety.triage_facts import Facts, Reading
 from app.safety.triage_rules import Condition, Examples, Fired, Rule, Source
 from app.safety.types import Level, Turn, Vector
@@ -26,7 +27,7 @@ from app.safety.types import Level, Turn, Vector
 DETECTOR_FILE = "detector.npz"
 PROTOTYPES = "prototypes.yaml"
 MESSAGES = "messages"
-# Chosen by cross-validation on the training messages (`triage_train.py` prints the table; docs/safety.md).
+# Chosen from the cross-validated table of `triage_train.py` so that the safety gate passes (docs/safety.md).
 THRESHOLD_EMERGENCY = 0.0
 THRESHOLD_URGENT = 0.5
 # How much of the probability of "urgent" speaks against an emergency: in doubt between the two the higher one is taken.
@@ -64,9 +65,12 @@ def embed_query(text: str) -> Vector:
 
 
 def told(reading: Reading, history: Sequence[Turn]) -> str:
-    """The text to look at: the message, after what the patient said before when it answers a question."""
+    """The text to look at: the message, after what the patient said before when it answers a question.
+
+    After an answer that asks nothing (an emergency's steps, an article) a message speaks for itself.
+    """
     own = reading.source.text
-    if not history or history[-1].role != "assistant":
+    if not history or history[-1].role != "assistant" or not QUESTION.search(history[-1].content):
         return own
     earlier = [turn.content for turn in history if turn.role == "user"][-EARLIER_MESSAGES:]
     return "。".join([*(normalise(text[:WINDOW_CHARS]).text for text in earlier), own])
@@ -140,9 +144,14 @@ class Semantic:
 
     @classmethod
     def load(cls, folder: Path) -> Semantic | None:
-        """The detector of `folder`, None when it has none. Raises ValueError when the file is not a detector."""
+        """The detector of `folder`, None for a folder without prototypes.
+
+        Raises ValueError when the file is missing beside prototypes, or is not a detector.
+        """
         path = folder / DETECTOR_FILE
         if not path.exists():
+            if (folder / PROTOTYPES).exists():
+                raise ValueError(f"{PROTOTYPES} has no {DETECTOR_FILE} beside it; run `anxin rules build`")
             return None
         try:
             with np.load(path, allow_pickle=False) as stored:

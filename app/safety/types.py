@@ -110,11 +110,12 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A passage given to the generator as `[n]`, n = 1-based position in the evidence list."""
+    """A passage given to the generator as `[n]`, n = 1-based position in the evidence list; `source` is the work it follows."""
 
     id: str
     title: str
     text: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

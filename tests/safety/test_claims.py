@@ -180,3 +180,16 @@ def test_what_a_passage_forbids_or_does_not_say_is_not_supported(
     reviewer = SafetyReviewer.load(graph=GRAPH)
     context = ReviewContext("怎么用药", [Evidence("e0", "", passage)], TriageResult(Level.ROUTINE))
     assert (reviewer.review(context, claim).verdict is Verdict.PASS) is passes
+
+
+def test_a_work_may_be_named_that_the_passage_follows_or_the_user_named_and_no_other() -> None:
+    passage = Evidence("e0", "食盐", SALT, source="《中国高血压防治指南》")
+    context = ReviewContext("吃多少盐", [passage], TriageResult(Level.ROUTINE))
+    reviewer = SafetyReviewer.load()
+    right = "《中国高血压防治指南》建议高血压患者每日食盐不超过5 g[1]。"
+    assert reviewer.review(context, right).verdict is Verdict.PASS
+    wrong = "《哈佛肾脏评论》和《中国高血压防治指南》都建议每日食盐不超过5 g[1]。"
+    assert ViolationCode.FALSE_CITATION in codes(reviewer.review(context, wrong))
+    asked = ReviewContext("《黄帝内经》里说要少吃盐吗", [passage], TriageResult(Level.ROUTINE))
+    said = "您提到的《黄帝内经》是古代医书，高血压患者每日食盐不超过5 g[1]。"
+    assert ViolationCode.FALSE_CITATION not in codes(reviewer.review(asked, said))

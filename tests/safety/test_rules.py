@@ -108,6 +108,13 @@ def test_a_damaged_detector_is_refused_and_the_last_good_one_stays(folder: Path)
         TriageEngine.load(folder)
 
 
+def test_a_detector_that_is_missing_is_refused_rather_than_left_out(folder: Path) -> None:
+    (folder / DETECTOR_FILE).unlink()
+    with pytest.raises(ValueError, match="anxin rules build"):
+        TriageEngine.load(folder)
+    assert TriageEngine.load(folder, embed=None, semantic=False).assess("我不想活了").level is Level.EMERGENCY
+
+
 def test_new_messages_without_training_are_reported(folder: Path) -> None:
     line = {"text": "一句新写的话", "level": "routine", "category": "other", "trick": "plain"}
     with (folder / "messages" / "development.jsonl").open("a", encoding="utf-8") as lines:

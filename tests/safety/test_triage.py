@@ -156,6 +156,23 @@ def test_the_paraphrase_detector_catches_what_no_rule_says() -> None:
     assert engine.assess("心梗发生时身体里到底发生了什么，想了解一下").level is Level.ROUTINE
 
 
+def test_after_an_emergency_card_a_message_that_adds_nothing_is_not_read_as_the_emergency_again() -> None:
+    engine = TriageEngine.load()
+    first = "我爸胸口压着疼，出冷汗"
+    card = engine.assess(first).notices[0].text
+    history = [Turn("user", first), Turn("assistant", card)]
+    for message in ("谢谢", "挂号在哪里", "已经住院了，放了支架，饮食上要注意什么"):
+        assert engine.assess(message, history).level is Level.ROUTINE, message
+    assert engine.assess("他不想去医院，先在家吃点药行不行", history).level is Level.EMERGENCY
+    asked = [Turn("user", "胸口闷闷的一周了"), Turn("assistant", "有没有出冷汗？")]
+    assert engine.assess("没有，就是闷", asked).level is not Level.EMERGENCY
+
+
+@pytest.mark.parametrize("text", ["谢谢", "你好", "在吗", "嗯", "怎么办", "哈哈", "1", "再见", "多少钱"])
+def test_small_talk_is_routine_for_the_detector_too(text: str) -> None:
+    assert TriageEngine.load().assess(text).level is Level.ROUTINE
+
+
 @pytest.mark.parametrize(
     ("complaint", "wanted", "unwanted"),
     [
