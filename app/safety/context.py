@@ -35,6 +35,7 @@ ASKING = re.compile(r"[^，。！？；\n]{0,6}(?:吗|嘛|么|不)")
 WHENEVER = re.compile(
     r"(?:的时候|时候?)[，]?[^，。！？；\n]{0,6}(?:应该|应当|该|要怎么|怎么|如何|怎样|首先|先)"
 )
+ASKS = frozenset("吗么嘛")
 HABITUAL = frozenset("就总老都也还才常便")
 NOT_ONCE = frozenset({"过敏", "过去", "过不", "过来", "过于"})
 QUESTION_END = re.compile(r"(?:吗|嘛|呢|(?<![什怎那这多])么)(?=[^，。！？；\n]{4})")
@@ -95,7 +96,13 @@ class Context:
         curious = Cover(len(scan.text), cues.get("curious", ()))
         cues["speaker"] = [s for s in cues.get("self", ()) if not curious.hides(*s)]
         cues["frame"] = [s for n in ("fiction", "hearsay", "instruction") for s in cues.get(n, ())]
-        cues["ended"] = [s for n in ("better", "handled") for s in cues.get(n, ())]
+        # 都正常吗 asks whether it is over.
+        cues["ended"] = [
+            s
+            for n in ("better", "handled")
+            for s in cues.get(n, ())
+            if scan.text[s[1] : s[1] + 1] not in ASKS
+        ]
         return {name: Index(spans) for name, spans in cues.items()}
 
     def _of(self, name: str) -> Index:
@@ -263,7 +270,7 @@ class Context:
 
     def _past(self, mention: Mention, place: Place) -> bool:
         clause, sentence = place.clause, place.sentence
-        if self._once(mention) and not self.has("now", clause):
+        if self._once(mention) and not self.has("now", sentence):
             return True
         past = self._of("past")
         last = mention.cores[-1][0] if mention.cores else mention.start

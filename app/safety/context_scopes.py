@@ -32,9 +32,10 @@ AFTER = re.compile(
 # 喘气倒是好好的, 说话走路都正常: a function that is said to be in order is no complaint.
 IN_ORDER = re.compile(
     r"(?:气|呼吸|说话|吐字|走路|睡觉|和|跟|、){0,4}(?:也|都|还|倒是|倒|是|挺|蛮|很|算|一直|全|目前|现在){0,3}"
-    r"(?:正常|好好的|没问题|没有问题|没事|匀|平稳|顺畅|通畅|利索|利落|自如)(?![吗么不吧]|了[吗么]|但)"
+    r"(?:正常|好好的|没问题|没有问题|没事|匀|平稳|顺畅|通畅|利索|利落|自如)(?=[，。；！\n]|$|[^吗么不吧嘛呢现反的？])"
 )
-FUNCTIONS = ("喘", "气", "呼吸", "说话", "说话都", "话都", "吐字", "走路")
+# Words for a function itself; 喘不上气正常现象吗 has its complaint in the words before.
+FUNCTION = re.compile(r"[，。；]?(?:喘气?|呼吸|说话|吐字|走路|话|都|和|跟)+")
 ALL_DENIED = re.compile(
     r"(?:的?(?:情况|症状)|等|啥的|什么的|之类的?|这些|以上)?(?:都|全|也|均|统统|一个都|一样都|倒是|从来)+(?:没有|没|无|不)(?:过|的|了)?"
 )
@@ -151,6 +152,6 @@ def _without_spans(gap: str, offset: int, spans: Sequence[Span]) -> str:
 def negated_after(text: str, mention: Mention) -> bool:
     """胸痛没有, 出汗倒没有: the negation follows directly and ends the clause; or 喘气正常, which denies as much."""
     tail = text[mention.end : mention.end + 14]
-    if text[mention.start : mention.end].endswith(FUNCTIONS) and IN_ORDER.match(tail):
+    if FUNCTION.fullmatch(text[mention.start : mention.end]) and IN_ORDER.match(tail):
         return True
     return bool(AFTER.match(tail))

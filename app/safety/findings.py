@@ -46,7 +46,8 @@ class FindingSpec(BaseModel):
     `becomes` names a finding that this one stands for unless the message also has the finding `unless`.
     `not_before` names words that, following directly, make it something else (没有呼吸 before 困难).
     `accept` lists statuses of `context.Status` that count as present beside PRESENT itself; `background` marks what
-    stays true throughout a conversation (age, drugs, history) and is no complaint by itself.
+    stays true throughout a conversation (age, drugs, history) and is no complaint by itself. `cancels` names findings
+    whose mentions do not count where they overlap a mention of this one (不想死 over 想死); others in the text do.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,6 +63,7 @@ class FindingSpec(BaseModel):
     negatable: bool = True
     background: bool = False
     accept: tuple[str, ...] = ()
+    cancels: tuple[str, ...] = ()
 
 
 class LexiconFile(BaseModel):
@@ -206,7 +208,7 @@ class Lexicon:
             if unknown:
                 raise ValueError(f"finding {pattern.finding} uses unknown concepts {unknown}")
         for name, spec in self.findings.items():
-            named = [*spec.implies, *(n for n in (spec.becomes, spec.unless) if n is not None)]
+            named = [*spec.implies, *spec.cancels, *(n for n in (spec.becomes, spec.unless) if n is not None)]
             unknown = [i for i in named if i not in self.findings]
             if unknown:
                 raise ValueError(f"finding {name} implies unknown {unknown}")

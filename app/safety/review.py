@@ -22,12 +22,11 @@ from app.safety.review_detector import Detector, lexicon_hash
 from app.safety.review_rules import LEXICON_FILE, RuleSet
 from app.safety.review_session import Session
 from app.safety.review_wording import Wording
-from app.safety.types import ReviewContext, ReviewResult, Triage, Vector
+from app.safety.types import ReviewContext, ReviewResult, Triage
 
 CODES_FOLDER = Path(__file__).with_name("codes")
 DEADLINE_S = 2.0
 
-Embed = Callable[[Sequence[str]], Sequence[Vector]]
 # What a folder that cannot be used raises while it is read.
 UNUSABLE = (OSError, ValueError, KeyError, re.error, yaml.YAMLError)
 

@@ -89,7 +89,11 @@ def read_text(text: str, lexicon: Lexicon) -> Reading:
     passed: set[str] = set()
     denied: set[str] = set()
     unreal = False
+    cancelled = _cancelled(scan.mentions, len(scan.text), lexicon)
     for mention in scan.mentions:
+        if any(cancelled.get(mention.finding, b"")[mention.start : mention.end]):
+            denied.add(mention.finding)
+            continue
         spec = lexicon.findings[mention.finding]
         told = present.setdefault(mention.finding, [])
         if len(told) >= MOST_JUDGED:
@@ -128,6 +132,16 @@ def read_text(text: str, lexicon: Lexicon) -> Reading:
         excused=_excused(scan.mentions, present, lexicon),
         framed=any(context.has(name, whole) for name in ("exam", "dream")),
     )
+
+
+def _cancelled(mentions: Sequence[Mention], length: int, lexicon: Lexicon) -> dict[str, bytearray]:
+    """By finding, the places of the text (`length` characters, 1 where so) that another finding takes back."""
+    places: dict[str, bytearray] = {}
+    for mention in mentions:
+        for name in lexicon.findings[mention.finding].cancels:
+            size = mention.end - mention.start
+            places.setdefault(name, bytearray(length))[mention.start : mention.end] = b"\x01" * size
+    return places
 
 
 def _by_sentence(context: Context, present: Mapping[str, Sequence[Mention]]) -> tuple[frozenset[str], ...]:

@@ -168,6 +168,41 @@ def test_after_an_emergency_card_a_message_that_adds_nothing_is_not_read_as_the_
     assert engine.assess("没有，就是闷", asked).level is not Level.EMERGENCY
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "我想从楼上跳下去",
+        "没有轻生的想法就是想从楼上跳下去",
+        "我不想死，可是不想活了",
+        "痒得想死，真的不想活了",
+    ],
+)
+def test_a_denial_of_suicide_covers_its_own_words_only(engine: TriageEngine, text: str) -> None:
+    history = [
+        Turn("user", "我最近睡不好"),
+        Turn("assistant", "您有没有伤害自己的念头？"),
+        Turn("user", "没有轻生的想法"),
+        Turn("assistant", "好的，请说说睡眠。"),
+    ]
+    assert engine.assess(text, history).level is Level.EMERGENCY
+    assert engine.assess(text).level is Level.EMERGENCY
+
+
+@pytest.mark.parametrize(
+    "text", ["我不抑郁也不想死，只是问量表怎么填", "我们问过她有没有轻生的想法，她说没有"]
+)
+def test_a_denial_of_suicide_is_no_crisis(engine: TriageEngine, text: str) -> None:
+    assert engine.assess(text).level is Level.ROUTINE
+
+
+def test_a_function_in_order_is_no_complaint_and_a_complaint_asked_about_stays_one(
+    engine: TriageEngine,
+) -> None:
+    assert "dyspnoea" not in engine.assess("起了一身风疙瘩，喘气倒是好好的").findings
+    for text in ("怀孕八个月喘不上气正常现象吗", "喘不上气没问题的吧", "我爸上不来气都正常吗"):
+        assert "dyspnoea" in engine.assess(text).findings, text
+
+
 @pytest.mark.parametrize("text", ["谢谢", "你好", "在吗", "嗯", "怎么办", "哈哈", "1", "再见", "多少钱"])
 def test_small_talk_is_routine_for_the_detector_too(text: str) -> None:
     assert TriageEngine.load().assess(text).level is Level.ROUTINE

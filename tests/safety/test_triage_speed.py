@@ -33,6 +33,7 @@ UNITS = {
     "over": "胸痛好了还是疼",
     "ages": "1岁",
     "pregnancies": "怀孕",
+    "denials of death": "我不想死，",
     "sentences": "胸痛。",
     "parts": "手麻胸口疼",
     "spaced out": "胸 痛 ",
