@@ -108,11 +108,13 @@ class SmokeTest:
         return results
 
     async def _difference(self, replica: Replica, name: str) -> str:
-        """Answers through the name and through the base model; alike to the last digit means without effect."""
+        """Answers through the name and through the base model; alike to the last digit means without effect.
+
+        One after the other: asked at once, in one batch, vLLM on a CPU was seen to answer the adapter's as the base model.
+        """
         try:
-            own, base = await asyncio.gather(
-                self._logprobs(replica, name), self._logprobs(replica, self._pool.model)
-            )
+            base = await self._logprobs(replica, self._pool.model)
+            own = await self._logprobs(replica, name)
         except (ModelFault, KeyError, TypeError, IndexError) as error:
             return f"no answer: {error}"
         if not own:
