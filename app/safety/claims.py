@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from app.safety.citations import bare_claim, cited_numbers, with_citations
 from app.safety.claims_model import support_model
 from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity, contains
 from app.safety.claims_support import RELATED_CONTENT, support
@@ -24,8 +25,6 @@ UNSUPPORTED = "这一点在现有资料里没有查到依据，请以医生的�
 OPPOSED_CONTENT = 0.4
 WORK_CHARS = 8  # of a named work that must stand in what is known of the evidence
 
-_CITATION = re.compile(r"\s*\[\^?(\d{1,3}(?:\s*[,，、\-–]\s*\d{1,3})*)\]")
-_LEAD = re.compile(r"^\s*(?:[-*•·+]\s+|\d{1,2}\s*[.、)）]\s*|答[:：]|#+\s*)")
 _STRONG = re.compile(
     r"(?:指南|共识|研究|试验|临床|专家|数据|文献|统计|说明书|权威|证据|调查|学会)[^,;。!?]{0,8}(?:推荐|建议|明确|指出|显示|表明|证实|证明|发现|认为|规定|要求|支持|强调|提示)|首选|一线|金标准|最有效|最好的(?:药|方法|办法)|特效|必须(?!由|在|经|遵|听|及时|尽快|立即|马上|去|先|到)|唯一|"
     r"已(?:经)?(?:被)?(?:证实|证明)|公认"
@@ -313,7 +312,7 @@ class Claims:
     def _cite(self, raw: str, cited: Sequence[int], index: int | None, claim: Reading) -> ClaimOutcome:
         if cited or index is None or not self._checker.cite_missing or not claim.numbers:
             return ClaimOutcome(raw)
-        return ClaimOutcome(_with_citations(raw, [index + 1]))
+        return ClaimOutcome(with_citations(raw, [index + 1]))
 
     def _cited(
         self,
@@ -332,12 +331,12 @@ class Claims:
             return ClaimOutcome(raw)
         wrong = (ViolationCode.FALSE_CITATION, "claims.wrong_passage")
         if kept:
-            return ClaimOutcome(_with_citations(raw, kept), (wrong,))
+            return ClaimOutcome(with_citations(raw, kept), (wrong,))
         if supporters and (wanted or claim.names):
-            return ClaimOutcome(_with_citations(raw, [supporters[0] + 1]), (wrong,))
+            return ClaimOutcome(with_citations(raw, [supporters[0] + 1]), (wrong,))
         if wanted:
             return self._unsupported(raw, (wrong, (ViolationCode.UNSUPPORTED_CLAIM, "claims.cited")))
-        return ClaimOutcome(_with_citations(raw, []), (wrong,))
+        return ClaimOutcome(with_citations(raw, []), (wrong,))
 
     def _related(self, claim: Reading, n: int) -> bool:
         if not 0 < n <= len(self._passages):
@@ -354,38 +353,6 @@ class Claims:
         text = "" if self._explained else UNSUPPORTED
         self._explained = True
         return ClaimOutcome(text + ending if text else "", violations, removed=True)
-
-
-def cited_numbers(text: str) -> tuple[int, ...]:
-    """Return the citations of a text in order of appearance, each once; [1-3] and [1,2] are spelled out."""
-    found: dict[int, None] = {}
-    for match in _CITATION.finditer(text):
-        for part in re.split(r"[,，、]", match.group(1)):
-            ends = [int(number) for number in re.findall(r"\d+", part)]
-            first, last = ends[0], ends[-1]
-            for n in range(first, min(last, first + 20) + 1):
-                found.setdefault(n)
-    return tuple(found)
-
-
-def _with_citations(raw: str, numbers: Sequence[int]) -> str:
-    """Put exactly these citations where the sentence had its last one, or before its full stop."""
-    marks = "".join(f"[{n}]" for n in numbers)
-    matches = list(_CITATION.finditer(raw))
-    if matches:
-        at = matches[-1].start()
-        removed_before = sum(len(match.group()) for match in matches[:-1])
-        bare = _CITATION.sub("", raw)
-        at -= removed_before
-    else:
-        bare = raw
-        at = len(bare.rstrip().rstrip("。！？!?.；;"))
-    return bare[:at] + marks + bare[at:]
-
-
-def bare_claim(raw: str) -> str:
-    """The sentence without list marks and citations."""
-    return _LEAD.sub("", _CITATION.sub("", raw)).strip()
 
 
 def _clause_of(number: Quantity, claim: Reading, more: str = "") -> str:

@@ -21,7 +21,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from app.safety.claims import ClaimChecker, bare_claim, cited_numbers
+from app.safety.citations import bare_claim, cited_numbers
+from app.safety.claims import ClaimChecker
 from app.safety.claims_model import SUPPORT_FILE, describe
 from app.safety.claims_support import agrees
 from app.safety.claims_text import Reading

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from app.safety.claims import ClaimChecker, Claims, cited_numbers
+from app.safety.citations import cited_numbers
+from app.safety.claims import ClaimChecker, Claims
 from app.safety.interactions import CombinationChecker, Combinations
 from app.safety.review_detector import Detector
 from app.safety.review_rules import Action, Found, RuleSet, Surroundings, is_definition, known_disease

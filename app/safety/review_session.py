@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from app.safety.claims import cited_numbers
+from app.safety.citations import cited_numbers
 from app.safety.review_checks import LIST_ITEM, SUBSTANCE, Checks, Judged, Parts, met_by_next
 from app.safety.sentences import SentenceBuffer
 from app.safety.types import ReviewContext, ReviewResult, Verdict, Violation, ViolationCode

