@@ -5,7 +5,7 @@ sentences give the asked fact; sentences off the topic; repetition; advice on wh
 that cannot stand alone. Per dialogue: the rewritten question names what is meant, and its document is found first.
 What a sentence means is not judged here: `--show` prints the answers to read.
 
-    python benchmarks/answers.py [--set dev|measured] [--show] [--match TEXT] [--evidence FILE]
+    python -m benchmarks.answers [--set dev|measured] [--show] [--match TEXT] [--evidence FILE]
 
 `--evidence` keeps the found passages in a file, so that two generators can be compared on the same evidence.
 Labels: `tests/app/data/answers_*.jsonl` (`must`: patterns the direct answer has to contain, `avoid`: patterns that

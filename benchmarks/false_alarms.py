@@ -7,16 +7,21 @@ reader: `--sample N` prints N firings (fixed seed) to judge by kind; `docs/safet
 
 FOLDER holds qa.jsonl, one object with a "question" a line. The last line printed is one JSON object.
 """
+# ruff: noqa: E402
 
 from __future__ import annotations
 
 import argparse
 import json
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+# Run as a script, this file's folder comes first on the path, and retrieval.py in it would hide the package.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from app.safety.triage import TriageEngine
 from app.safety.types import Level, TriageResult

