@@ -24,6 +24,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from app.safety.triage import TriageEngine
+from app.safety.triage_semantic import embed_query
 from app.safety.types import Level, TriageResult
 
 
@@ -46,12 +47,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=5000)
     parser.add_argument("--sample", type=int, default=0, help="print this many firings to read")
     parser.add_argument("--level", choices=["emergency", "urgent"], default="emergency")
-    parser.add_argument("--semantic", action="store_true", help="with message embeddings (slower)")
+    parser.add_argument(
+        "--semantic",
+        action="store_true",
+        help="with the trained detector too, which reads embeddings (slower)",
+    )
     arguments = parser.parse_args()
 
-    engine = TriageEngine.load(embed=None, semantic=False)
-    if arguments.semantic:
-        from app.safety.triage_semantic import embed_query
+    engine = TriageEngine.load(embed=None, semantic=arguments.semantic)
     results: list[tuple[str, TriageResult]] = []
     seconds: list[float] = []
     for question in read_questions(arguments.data, arguments.limit):
