@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, models, pre_tokenizers
+from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
 
 WHEEL_FILE = "e5-small-q4.bin"
 WIDTH = 384
@@ -29,7 +29,7 @@ GRAPH = Path(__file__).parents[1] / "data" / "e5_encoder.onnx"
 _BOS, _EOS, _PAD = 0, 2, 1
 _UNKNOWN = 3
 _BLOCK = 32
-_BATCH_TOKENS = 4096
+_BATCH_TOKENS = 1024
 _SPACES = re.compile(" {2,}")
 
 Floats = NDArray[np.float32]
@@ -125,17 +125,31 @@ def _loaded(threads: int | None) -> E5:
     return E5(E5File.read(Path(found.origin).with_name(WHEEL_FILE)), threads=threads)
 
 
-def unigram(pieces: Sequence[tuple[str, float]]) -> Tokenizer:
-    """The SentencePiece tokenizer of the pieces; texts are folded before (`folded`)."""
-    tokenizer = Tokenizer(models.Unigram(list(pieces), unk_id=_UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
-    return tokenizer
+def unigram(pieces: Sequence[tuple[str, float]]) -> SentencePieceProcessor:
+    """The SentencePiece tokenizer of the pieces; texts are folded before (`E5File.folded`)."""
+    model = sentencepiece_model_pb2.ModelProto()
+    kinds = model.SentencePiece
+    special = {_BOS: kinds.CONTROL, _PAD: kinds.CONTROL, _EOS: kinds.CONTROL, _UNKNOWN: kinds.UNKNOWN}
+    for index, (piece, score) in enumerate(pieces):
+        model.pieces.add(piece=piece, score=score, type=special.get(index, kinds.NORMAL))
+    model.trainer_spec.model_type = model.trainer_spec.UNIGRAM
+    model.trainer_spec.bos_id, model.trainer_spec.eos_id = _BOS, _EOS
+    model.trainer_spec.pad_id, model.trainer_spec.unk_id = _PAD, _UNKNOWN
+    model.normalizer_spec.name = "identity"
+    model.normalizer_spec.remove_extra_whitespaces = False
+    return SentencePieceProcessor(model_proto=model.SerializeToString())
 
 
 def session_of(
     model: str | bytes, options: onnxruntime.SessionOptions, threads: int | None
 ) -> onnxruntime.InferenceSession:
-    """A session on the processor whose threads sleep while they wait: spinning ones starve each other on busy cores."""
+    """A session on the processor that keeps little memory, with threads that sleep while they wait.
+
+    Spinning threads starve each other on busy cores. Packed copies of the weights and an arena would take 120 MB more
+    and gain nothing that was measurable (docs/decisions/0007).
+    """
+    options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.disable_prepacking", "1")
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -160,7 +174,7 @@ class E5:
     def tokens(self, text: str) -> list[int]:
         """The token ids of a text, without marks."""
         plain = _SPACES.sub(" ", text.translate(self._folded))
-        ids: list[int] = self._tokenizer.encode(plain, add_special_tokens=False).ids
+        ids: list[int] = self._tokenizer.encode(plain)
         return ids
 
     def embed(self, texts: Sequence[str]) -> Floats:
