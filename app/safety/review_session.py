@@ -1,7 +1,7 @@
 """The review of one answer while it is being written: hold, release, amend, block.
 
 Owns what is released when, and the verdict. What is wrong with a sentence is found in `review_checks.py`. It fails
-closed: an exception or a spent deadline ends the answer with a reviewed sentence.
+closed: an exception, or a piece that took longer than the deadline, ends the answer with a reviewed sentence.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ class Session:
         self._wordings: set[str] = set()
         self._blocked = False
         self._closed: ReviewResult | None = None
-        self._spent_s = 0.0
         self._sent = False
         self._sentences = 0
         self._faulty = 0
@@ -69,9 +68,9 @@ class Session:
         mark, started = len(self._shown), self._parts.clock()
         try:
             step()
-            self._spent_s += self._parts.clock() - started
-            if self._spent_s > self._parts.deadline_s:
-                raise TimeoutError(f"review took {self._spent_s:.3f} s")
+            spent_s = self._parts.clock() - started
+            if spent_s > self._parts.deadline_s:
+                raise TimeoutError(f"review took {spent_s:.3f} s")
         except Exception as error:
             # Only the kind of error: its message or trace could hold the patient's words.
             log.error("review failed, answer blocked: %s", type(error).__name__)
