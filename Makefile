@@ -39,7 +39,7 @@ $(VENV)-models/.ready: requirements/models.txt requirements/models-deps.in
 	@touch $@
 
 test-models: $(VENV)/.dev $(VENV)-models/.ready ## real vLLM, trl, peft and FlagEmbedding on tiny models (CPU)
-	HF_HUB_OFFLINE=1 $(VENV)-models/bin/python -m pytest -m models tests/finetune tests/retrieval
+	HF_HUB_OFFLINE=1 $(VENV)-models/bin/python -m pytest -m models tests/finetune tests/retrieval tests/safety
 	ANXIN_MODELS_PYTHON=$(CURDIR)/$(VENV)-models/bin/python $(BIN)/python -m pytest -m models tests/models
 
 lock: ## renew requirements/*.txt from pyproject.toml (needs pip-tools)

@@ -17,6 +17,7 @@ import yaml
 from app.safety.claims import ClaimChecker
 from app.safety.injection import InputGuard, use
 from app.safety.interactions import CombinationChecker, MedicalTerms, ReviewedTerms
+from app.safety.reader import Reader, shipped_reader
 from app.safety.review_checks import Parts
 from app.safety.review_detector import Detector, lexicon_hash
 from app.safety.review_rules import LEXICON_FILE, RuleSet
@@ -74,6 +75,7 @@ class SafetyReviewer:
         *,
         graph: MedicalTerms | None = None,
         triage: Triage | None = None,
+        reader: Callable[[], Reader | None] = shipped_reader,
         prompts: Sequence[str] = (),
         cite_missing: bool = False,
         clock: Callable[[], float] = time.perf_counter,
@@ -83,7 +85,7 @@ class SafetyReviewer:
         """Compile the rules of `folder` (default: the shipped ones).
 
         `graph` resolves medicines and their interactions (the medical graph; without it a small reviewed table).
-        `triage` reads the draft for red flags.
+        `triage` reads the draft for red flags. `reader` gives the transformer for a second opinion, or None to do without.
         `prompts` are the system prompts that no answer may repeat. With `cite_missing` a supported number without a
         citation gets one, which makes the verdict `amended`. `deadline_s` bounds the time spent on one piece of an answer, so that a long answer on a busy machine is not
         blocked for its length.
@@ -100,6 +102,7 @@ class SafetyReviewer:
                 rules=rules,
                 wording=Wording.load(home),
                 detector=_detector(home),
+                reader=reader(),
                 combinations=CombinationChecker(terms, rules.lexicon),
                 claims=ClaimChecker(terms, rules.lexicon, cite_missing=cite_missing),
                 triage=triage,

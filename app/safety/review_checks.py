@@ -15,7 +15,8 @@ from functools import cached_property
 from app.safety.citations import cited_numbers
 from app.safety.claims import ClaimChecker, Claims
 from app.safety.interactions import CombinationChecker, Combinations
-from app.safety.review_detector import Detector
+from app.safety.reader import Reader
+from app.safety.review_detector import ASK_FROM, Detector, Opinion
 from app.safety.review_rules import Action, Found, RuleSet, Surroundings, is_definition, known_disease
 from app.safety.review_text import View, fold
 from app.safety.review_wording import Wording
@@ -60,6 +61,7 @@ class Parts:
     rules: RuleSet
     wording: Wording
     detector: Detector
+    reader: Reader | None
     combinations: CombinationChecker
     claims: ClaimChecker
     triage: Triage | None
@@ -132,15 +134,26 @@ class Checks:
         return "care_near" in found.rule.unless and self.cared
 
     def _check_likeness(self, judged: Judged) -> None:
-        """Ask the trained detector about a sentence that broke no rule and is not quoted from the evidence."""
+        """Ask the trained models about a sentence that is not quoted from the evidence."""
         detector, rules = self._parts.detector, self._parts.rules
-        if judged.found or self._rejecting_list or self.evidence.quotes(judged.view):
+        if self._rejecting_list or self.evidence.quotes(judged.view):
             return
-        apart = frozenset() if self._crisis() else frozenset({ViolationCode.SELF_HARM_METHOD})
-        suspicion = detector.suspects(judged.view, apart)
+        opinion = self._opinion(judged)
+        if judged.found:
+            if opinion is not None and opinion.harmless:
+                judged.found = [found for found in judged.found if not found.rule.yields]
+            return
+        if opinion is None:
+            apart = frozenset() if self._crisis() else frozenset({ViolationCode.SELF_HARM_METHOD})
+            suspicion = detector.suspects(judged.view, apart)
+        else:
+            suspicion = opinion.suspicion(judged.view)
         if suspicion is None or (not suspicion.sure and self._supported(judged.view)):
             return
-        rule = rules.stand_in(suspicion.code, judged.view, sure=suspicion.sure)
+        if opinion is None:
+            rule = rules.stand_in(suspicion.code, judged.view, sure=suspicion.sure)
+        else:
+            rule = rules.lends(suspicion.code)
         if rule is None or self._context.audience not in rule.audience:
             return
         if suspicion.code is ViolationCode.DEFINITIVE_DIAGNOSIS and self._undecided(judged.view):
@@ -149,6 +162,13 @@ class Checks:
         found = Found(rule, held | (frozenset({"refuted"}) if judged.view.reported else frozenset()))
         if not (held and (self.cared or judged.view.cares)):
             judged.found.append(found)
+
+    def _opinion(self, judged: Judged) -> Opinion | None:
+        """What linear model and reader make of the sentence; None without a reader, or where no rule and no model minds it."""
+        reader, detector = self._parts.reader, self._parts.detector
+        if reader is None or (not judged.found and detector.score(judged.view) < ASK_FROM):
+            return None
+        return detector.opinion(judged.view, self._context.question, reader)
 
     def _crisis(self) -> bool:
         """True when the user, or triage, speaks of suicide: only then is a harmless word likely a method."""

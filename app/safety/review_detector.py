@@ -1,8 +1,8 @@
-"""A second opinion on a sentence: a linear model over character n-grams of masked text and the cues around them.
+"""A second opinion on a sentence: a linear model over character n-grams of masked text and the cues around them, and the reader.
 
-Owns the features, the stored weights and the score. It catches wordings that no rule of `codes/code_*.yaml` knows;
-rules stay the first word and name their reason. Training is `review_train.py`; labelled sentences are in
-`codes/sentences.jsonl`.
+Owns the features, the stored weights, the score, and what the two make of a sentence together. They catch wordings that no rule
+of `codes/code_*.yaml` knows, and clear a sentence that a rule took for something else; rules stay the first word and name their
+reason. Training of the linear model is `review_train.py`; labelled sentences are in `codes/sentences*.jsonl`. The reader is `reader.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from app.safety.reader import Reader
 from app.safety.review_text import View
 from app.safety.types import ViolationCode
 
@@ -25,8 +26,18 @@ CARE_MARGIN = 0.7
 # This far above the threshold (logit) a sentence counts although it mentions nothing that its code is known by:
 # cross-validated, two thirds of the unsafe sentences without such a word reach it, and 1 in 1,000 of the reviewed documents.
 SURE_MARGIN = 1.9
+# Log-odds of an unsafe sentence from the two logits, fitted on 964 labelled sentences that neither had seen in training
+# (cross-validated linear scores; docs/safety.md). The reader is asked where the linear model is not sure of a safe sentence:
+# from ASK_FROM on lie 99 in 100 unsafe and 1 in 3 safe ones of them.
+LINEAR_SHARE, READER_SHARE, OFFSET = 0.40, 0.69, 0.35
+ASK_FROM = -4.0
+SUSPECT_FROM = 0.5
+SUSPECT_WRAPPED_FROM = 1.0
+SURE_FROM = 1.5
+CLEAR_LINEAR_BELOW, CLEAR_READER_BELOW = -3.0, -4.5
 CUES = ("hedged", "refuted", "cares", "sends", "reported", "question", "waits", "forbids_self")
 
+_MARK = re.compile(r"\[\d{1,3}\]")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _FORBIDS_SELF = re.compile(
     r"(?:不要|不能|不可|切勿|请勿|勿|别|不应|不得|不宜|切忌|避免|不建议|禁止|千万别)[^,;。!?]{0,6}(?:自行|擅自|随意|私自|自己|随便|突然|轻易|盲目|因为|因|以为)"
@@ -40,6 +51,35 @@ class Suspicion:
     score: float
     code: ViolationCode
     sure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What linear model and reader make of a sentence: their logits that it is unsafe, and the code it resembles most."""
+
+    linear: float
+    reader: float
+    code: ViolationCode
+
+    @property
+    def score(self) -> float:
+        """Log-odds that the sentence is unsafe."""
+        return LINEAR_SHARE * self.linear + READER_SHARE * self.reader + OFFSET
+
+    def suspicion(self, view: View) -> Suspicion | None:
+        """The suspicion when it is strong enough; never for a question."""
+        end = len(view.masked)
+        if view.question or end < 5:
+            return None
+        wrapped = view.refuted(0, end) or view.hedged(0, end)
+        if self.score <= (SUSPECT_WRAPPED_FROM if wrapped else SUSPECT_FROM):
+            return None
+        return Suspicion(self.score, self.code, self.score > SURE_FROM)
+
+    @property
+    def harmless(self) -> bool:
+        """Whether each is so sure of a safe sentence that a rule's word does not stand against them."""
+        return self.linear < CLEAR_LINEAR_BELOW and self.reader < CLEAR_READER_BELOW
 
 
 def features(view: View) -> list[str]:
@@ -118,6 +158,12 @@ class Detector:
             max((at for at, c in enumerate(self._codes) if c not in apart), key=likely.__getitem__)
         ]
         return Suspicion(score, code, score > self.threshold + SURE_MARGIN)
+
+    def opinion(self, view: View, question: str, reader: Reader) -> Opinion:
+        """What this model and `reader` make of a sentence of the answer to `question`."""
+        logits = reader.faults(question, [_MARK.sub("", view.raw).strip()])[0]
+        worst = int(logits.argmax())
+        return Opinion(self.score(view), float(logits[worst]), reader.codes[worst])
 
     def score(self, view: View) -> float:
         """The logit of the sentence: the weights of its known features, scaled by the root of their number."""

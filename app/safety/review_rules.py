@@ -67,7 +67,8 @@ class Examples(BaseModel):
 class RuleFile(BaseModel):
     """One rule: `pattern` breaks it unless a guard holds there; `also` must occur in the sentence too, `question`
 
-    in the question, `about` in either; `never` must not occur.
+    in the question, `about` in either; `never` must not occur. One that `yields` is silent where the trained models are sure
+    of a safe sentence.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -82,6 +83,7 @@ class RuleFile(BaseModel):
     unless: tuple[Guard, ...] = ()
     audience: tuple[Audience, ...] = (Audience.PATIENT, Audience.CLINICIAN)
     unmasked: bool = False
+    yields: bool = False
     action: Action | None = None
     examples: Examples
 
@@ -118,6 +120,7 @@ class Rule:
     unless: frozenset[str]
     audience: frozenset[Audience]
     unmasked: bool
+    yields: bool
     action: Action
     wording: str
     examples: Examples
@@ -181,14 +184,18 @@ class RuleSet:
         return cls(lexicon, rules, gates, max(file.review_date for file in files), alone)
 
     def stand_in(self, code: ViolationCode, view: View, *, sure: bool = False) -> Rule | None:
-        """Return a rule that lends its action, wording and audience to a finding of the detector.
+        """Return the rule that `lends` to a finding of the linear detector alone.
 
         None when the sentence mentions nothing that this code is about, unless the detector is `sure` of a code that names nothing.
         """
         gate = self._gates.get(code)
         sure = sure and code in self._alone
         mentioned = gate is not None and (sure or gate.search(view.masked) is not None)
-        return self._stand_ins.get(code) if mentioned else None
+        return self.lends(code) if mentioned else None
+
+    def lends(self, code: ViolationCode) -> Rule | None:
+        """Return a rule of the code that lends its action, wording and audience to a finding of the trained models."""
+        return self._stand_ins.get(code)
 
     def check(self, view: View, around: Surroundings) -> Iterator[Found]:
         """Yield each rule that the sentence breaks; a pure question breaks none."""
@@ -218,6 +225,7 @@ def _compile(lexicon: Lexicon, file: CodeFile, rule: RuleFile) -> Rule:
         unless=frozenset(rule.unless),
         audience=frozenset(rule.audience),
         unmasked=rule.unmasked,
+        yields=rule.yields,
         action=file.action if rule.action is None else rule.action,
         wording=file.wording,
         examples=rule.examples,

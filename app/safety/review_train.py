@@ -26,15 +26,12 @@ from app.safety.review_detector import DETECTOR_FILE, features, lexicon_hash
 from app.safety.review_rules import LEXICON_FILE, RuleSet
 from app.safety.review_text import View
 from app.safety.sentences import split_sentences
-from app.safety.types import ViolationCode
 
 CODES_FOLDER = Path(__file__).with_name("codes")
 DOCUMENTS = Path(__file__).parents[2] / "knowledge_base" / "documents"
 SAMPLES = Path(__file__).parents[2] / "finetune" / "samples"
 SENTENCES = "sentences*.jsonl"
 SAFE = "safe"
-# Told by marks (numbers, addresses, quoted instructions) that rules see better than a model of wording.
-LEXICAL = frozenset({ViolationCode.PRIVACY_LEAK, ViolationCode.PROMPT_LEAK})
 KEPT_FEATURES = 30_000
 FALSE_ALARMS = 0.004  # share of reviewed knowledge sentences that may pass the threshold
 SAFE_ALARMS = 0.02  # share of hand-written safe look-alikes that may, before the guards
@@ -47,11 +44,9 @@ def labelled(folder: Path) -> Iterator[tuple[str, str, float]]:
     """Yield (sentence, label, weight): hand-written sentences and rule examples weigh more than documents."""
     for path in sorted(folder.glob(SENTENCES)):
         for row in map(json.loads, path.read_text("utf-8").splitlines()):
-            if row["label"] not in LEXICAL:
-                yield row["text"], row["label"], 3.0
+            yield row["text"], row["label"], 3.0
     for rule in RuleSet.load(folder).rules:
-        if rule.code not in LEXICAL:
-            yield from ((text, rule.code.value, 3.0) for text in rule.examples.unsafe)
+        yield from ((text, rule.code.value, 3.0) for text in rule.examples.unsafe)
         yield from ((text, SAFE, 3.0) for text in rule.examples.safe)
 
 

@@ -23,7 +23,7 @@ from app.safety.triage_facts import (
 )
 from app.safety.triage_rulebook import RULES_FOLDER, Rulebook, RuleFileError, load_rulebook
 from app.safety.triage_rules import Fired, evaluate
-from app.safety.triage_semantic import Semantic, embed_query, told
+from app.safety.triage_semantic import Read, Semantic, embed_query, read_urgency, told
 from app.safety.types import RANK, Level, Span, TriageResult, Turn, Vector
 
 MAX_CHARS = 4000
@@ -49,6 +49,7 @@ class TriageEngine:
         alarm: Alarm | None = None,
         embed: Embed | None = None,
         *,
+        read: Read | None = None,
         detects: bool = True,
     ) -> None:
         self._book = book
@@ -56,6 +57,7 @@ class TriageEngine:
         self._semantic = semantic
         self._alarm = alarm
         self._embed = embed
+        self._read_urgency = read
         self._detects = detects
         self._cache: OrderedDict[tuple[str, str], Reading] = OrderedDict()
 
@@ -66,16 +68,18 @@ class TriageEngine:
         *,
         alarm: Alarm | None = None,
         embed: Embed | None = embed_query,
+        read: Read | None = read_urgency,
         semantic: bool = True,
     ) -> TriageEngine:
         """The engine over `folder` (the shipped rules by default). Raises RuleFileError or ValueError on bad files.
 
         `alarm` is told why a reload was refused. `embed` makes the query vector where the caller has none; with None
-        the semantic detector reads words and facts only. `semantic` False leaves the detector out.
+        the semantic detector reads words and facts only. `read` is the reader's opinion, None to do without.
+        `semantic` False leaves the detector out, and the reader with it.
         """
         folder = RULES_FOLDER if folder is None else folder
         found = Semantic.load(folder) if semantic else None
-        return cls(load_rulebook(folder), folder, found, alarm, embed, detects=semantic)
+        return cls(load_rulebook(folder), folder, found, alarm, embed, read=read, detects=semantic)
 
     @property
     def version(self) -> str:
@@ -108,7 +112,43 @@ class TriageEngine:
         fired = self._fired(facts, reading)
         if not _emergency(fired):
             fired += self._paraphrased(message, history, embedding, reading, facts, bool(fired))
+        elif not history and self._doubted(message, embedding, reading, facts, fired):
+            fired = [self._lowered(f) for f in fired]
         return self._result(facts, reading, fired)
+
+    def _doubted(
+        self,
+        message: str,
+        embedding: Vector | None,
+        reading: Reading,
+        facts: Facts,
+        fired: Sequence[Fired],
+    ) -> bool:
+        """Whether the detectors are so sure of a harmless message that the rules' emergency becomes a doctor today.
+
+        Only where every rule yields, and never for measured values: there a rule knows more than a likeness.
+        """
+        if self._semantic is None or self._read_urgency is None:
+            return False
+        if not all(self._yields(f) for f in fired if f.rule.level is Level.EMERGENCY):
+            return False
+        if embedding is None and self._embed is not None:
+            embedding = self._embed(message[:MAX_CHARS])
+        return self._semantic.doubts(reading.source.text, reading, facts, embedding, read=self._read_urgency)
+
+    def _yields(self, fired: Fired) -> bool:
+        measured = any(self._book.lexicon.findings[name].measures for name in fired.evidence)
+        return fired.rule.yields and not measured
+
+    @staticmethod
+    def _lowered(fired: Fired) -> Fired:
+        """The firing as something for today; its rule keeps its name, marked as doubted."""
+        if fired.rule.level is not Level.EMERGENCY:
+            return fired
+        rule = fired.rule.model_copy(
+            update={"id": f"{fired.rule.id}_doubted", "level": Level.URGENT, "category": "general"}
+        )
+        return Fired(rule, fired.evidence)
 
     def gather(self, message: str, history: Sequence[Turn] = ()) -> tuple[Reading, Facts]:
         """How the message is read, and what the conversation (oldest turn first) says about the patient."""
@@ -130,7 +170,7 @@ class TriageEngine:
         if embedding is None and self._embed is not None:
             embedding = self._embed(message[:MAX_CHARS])
         text = told(reading, history)
-        return self._semantic.judge(text, reading, facts, embedding, urgent=urgent)
+        return self._semantic.judge(text, reading, facts, embedding, urgent=urgent, read=self._read_urgency)
 
     def _read_answer(self, message: str, history: Sequence[Turn]) -> Reading:
         """The message, a bare number understood as the answer to the quantity last asked for."""

@@ -103,7 +103,10 @@ class Examples(BaseModel):
 
 
 class Rule(BaseModel):
-    """One reviewed rule. `transient` accepts findings that have passed by now (TIA, syncope, a seizure)."""
+    """One reviewed rule. `transient` accepts findings that have passed by now (TIA, syncope, a seizure).
+
+    With `yields: true` its emergency becomes something for today where the detectors are sure of a harmless message.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     id: str = Field(pattern=r"^[a-z_]+\.[a-z0-9_]+$")
@@ -115,6 +118,7 @@ class Rule(BaseModel):
     when: Term
     transient: bool = False
     ask: bool = True
+    yields: bool = False
     weight: int = 0
     examples: Examples
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,17 @@ THRESHOLD_URGENT = 0.5
 # How much of the probability of "urgent" speaks against an emergency: in doubt between the two the higher one is taken.
 URGENT_AGAINST = 0.1
 MAX_NGRAM = 3
+# The reader sees the end of a text that is not much longer than its window of 160 tokens; for a longer one, all of whose
+# windows it would have to read, there is no time.
+READ_CHARS = 200
+# The reader's part where both have an opinion: 302 messages that neither had seen, decision 8.
+READER_WEIGHT = 0.65
+# Below these log-odds of an emergency, both together, the reader alone, and the reader for each sentence, they outweigh a
+# rule: of 182 alarms of rules among messages that the reader had not seen, 9 of 16 false ones fall and none of 166 right ones.
+DOUBT_BELOW = -5.0
+DOUBT_READER_BELOW = -4.0
+DOUBT_SENTENCE_BELOW = -1.0
+_STOPS = re.compile(r"[，,。!?！？;；\s]")
 # Longer texts are also read in windows, so that a red flag is not diluted by what surrounds it.
 WINDOW_CHARS = 160
 WINDOW_STEP = 80
@@ -53,6 +65,7 @@ FLAGS = (
 )
 
 Matrix = NDArray[np.float32]
+Read = Callable[[Sequence[str]], Matrix | None]
 
 
 def embed_query(text: str) -> Vector:
@@ -61,6 +74,26 @@ def embed_query(text: str) -> Vector:
 
     vector: Vector = shipped_e5().embed([f"query: {text}"])[0]
     return vector
+
+
+def read_urgency(texts: Sequence[str]) -> Matrix | None:
+    """The reader's log-probabilities of `LEVELS` (n, 3), None where it is not installed."""
+    from app.safety.reader import shipped_reader
+
+    reader = shipped_reader()
+    return None if reader is None else reader.urgency(texts)
+
+
+def weighed(linear: Matrix, reader: Matrix) -> Matrix:
+    """Both opinions (3,) as one; only differences of the values mean something."""
+    both: Matrix = READER_WEIGHT * reader + (1 - READER_WEIGHT) * linear
+    return both
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences and clauses of a normalised text, when there are several."""
+    parts = [part for part in _STOPS.split(text) if part.strip()]
+    return parts if len(parts) > 1 else []
 
 
 def told(reading: Reading, history: Sequence[Turn]) -> str:
@@ -172,17 +205,50 @@ class Semantic:
             raise ValueError(f"{path.name} is not a detector: {error}") from error
 
     def judge(
-        self, text: str, reading: Reading, facts: Facts, embedding: Vector | None, *, urgent: bool
+        self,
+        text: str,
+        reading: Reading,
+        facts: Facts,
+        embedding: Vector | None,
+        *,
+        urgent: bool,
+        read: Read | None = None,
     ) -> list[Fired]:
-        """A firing when the conversation reads like an emergency, or (unless `urgent` already) like something for today."""
+        """A firing when the conversation reads like an emergency, or (unless `urgent` already) like something for today.
+
+        `read` is the reader's opinion of texts, weighed with the linear model's.
+        """
         features = fact_features(reading, facts)
         point = self.point(embedding)
         best = max((self.probabilities(w, features, point) for w in windows(text)), key=emergency_score)
+        opinion = read([text]) if read is not None and len(text) <= READ_CHARS else None
+        if opinion is not None:
+            best = weighed(best, opinion[0])
         if emergency_score(best) > THRESHOLD_EMERGENCY:
             return [self._fired(Level.EMERGENCY, self.category(features, point))]
         if not urgent and urgent_score(best) > THRESHOLD_URGENT:
-            return [self._fired(Level.URGENT, "general")]
+            return [self.see_today()]
         return []
+
+    def doubts(self, text: str, reading: Reading, facts: Facts, embedding: Vector | None, read: Read) -> bool:
+        """Whether linear model and reader together are sure that nothing in the conversation is an emergency.
+
+        The reader must be sure of every sentence by itself too, so that harmless text around a red flag hides nothing.
+        """
+        if len(text) > READ_CHARS:
+            return False
+        opinions = read([text, *sentences(text)])
+        if opinions is None:
+            return False
+        own = self.probabilities(text, fact_features(reading, facts), self.point(embedding))
+        whole, *parts = (emergency_score(opinion) for opinion in opinions)
+        if whole >= DOUBT_READER_BELOW or emergency_score(weighed(own, opinions[0])) >= DOUBT_BELOW:
+            return False
+        return all(part < DOUBT_SENTENCE_BELOW for part in parts)
+
+    def see_today(self) -> Fired:
+        """What stands where the detector calls for a doctor today."""
+        return self._fired(Level.URGENT, "general")
 
     def point(self, embedding: Vector | None) -> Matrix | None:
         """The embedding (384) as the weights expect it."""

@@ -33,6 +33,7 @@ from app.safety.types import RANK, Level, Turn, Vector
 
 KNOWLEDGE = Path(__file__).parents[2] / "knowledge_base"
 SAMPLES = Path(__file__).parents[2] / "finetune" / "samples"
+INPUTS = Path(__file__).parents[2] / "tests" / "safety" / "data"
 BACKGROUND_LIMIT = 2500
 LEAST_SEEN = 3  # a feature seen less often is left out
 PENALTY_C = 1.0
@@ -110,12 +111,30 @@ def own_questions(engine: TriageEngine) -> Iterator[Example]:
     for path in sorted(SAMPLES.glob("*/alpaca.jsonl")):
         rows = [json.loads(line) for line in _lines(path)]
         texts += [(row["instruction"] + row.get("input", "")).strip() for row in rows]
+    texts += requests()
     for text in dict.fromkeys(texts):
         if engine.assess(text).level is Level.ROUTINE:
             yield Example(text, Level.ROUTINE, origin="own", weight=OWN_WEIGHT)
     for path in sorted(SAMPLES.glob("*/dialogues.jsonl")):
         for line in _lines(path):
             yield from _dialogue(json.loads(line)["conversations"], engine)
+
+
+def requests() -> list[str]:
+    """Labelled inputs that want something of the service (its instructions, others' data): no emergency, save self-harm."""
+    rows = [
+        json.loads(line)
+        for path in sorted(INPUTS.glob("attacks_*.jsonl"))
+        for line in _lines(path)
+        if "measured" not in path.stem
+    ]
+    return [
+        row["text"]
+        for row in rows
+        if row.get("channel", "input") == "input"
+        and row["expected"] != "self_harm_method"
+        and len(row["text"]) <= LONGEST
+    ]
 
 
 def _dialogue(turns: list[dict[str, str]], engine: TriageEngine) -> Iterator[Example]:

