@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 _CITATION = re.compile(r"\s*\[\^?(\d{1,3}(?:\s*[,，、\-–]\s*\d{1,3})*)\]")
-_LEAD = re.compile(r"^\s*(?:[-*•·+]\s+|\d{1,2}\s*[.、)）]\s*|答[:：]|#+\s*)")
+_LEAD = re.compile(r"^\s*(?:[-*•·+]\s+|\d{1,2}\s*[.、)）](?!\d)\s*|答[:：]|#+\s*)")
 
 
 def cited_numbers(text: str) -> tuple[int, ...]:

@@ -15,9 +15,10 @@ from functools import lru_cache
 from app.safety.citations import bare_claim, cited_numbers, with_citations
 from app.safety.claims_model import support_model
 from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity, contains
-from app.safety.claims_support import RELATED_CONTENT, support
+from app.safety.claims_support import RELATED_CONTENT, Support, support
 from app.safety.claims_text import Name, Reading, containment, contradicts, read
 from app.safety.interactions import MedicalTerms
+from app.safety.reader import Reader
 from app.safety.review_text import Lexicon, View, fold
 from app.safety.types import ReviewContext, ViolationCode
 
@@ -64,6 +65,12 @@ _OF_THE_DAY = re.compile(
     r"(?:睡前|起床后|醒来后|早起后|饭后|餐后|饭前|餐前|午后|出门前|运动前|运动后|睡觉前)[^\d一二两半]{0,2}$"
 )
 EVERYDAY_H = 2.0
+# The reader's part in a decision about a claim without numbers. On 700 pairs that neither had seen in training precision rises
+# from .56 to .63 at the same recall; for claims with numbers it refused plain ones beside short passages.
+READER_SHARE = 0.25
+# Margin of the linear model within which the reader's logit (about -8 to 8) can change the decision.
+UNSURE = 2.0
+MANY_TIMES = 30
 _ECHO_WITH_CARE = frozenset({Dim.TIME, Dim.PERCENT})
 _GENERIC = frozenset(
     {"抗生素", "抗菌药", "抗菌药物", "消炎药", "消炎药片", "消炎针", "疫苗", "减肥药", "避孕药", "激素"}
@@ -86,11 +93,19 @@ class ClaimOutcome:
 class ClaimChecker:
     """Shared by all answers; `open` binds it to one answer's evidence."""
 
-    def __init__(self, terms: MedicalTerms, lexicon: Lexicon, *, cite_missing: bool = False) -> None:
+    def __init__(
+        self,
+        terms: MedicalTerms,
+        lexicon: Lexicon,
+        *,
+        cite_missing: bool = False,
+        reader: Reader | None = None,
+    ) -> None:
         support_model()  # read now: a file that cannot be used stops the start, not the first answer
         self._terms = terms
         self._lexicon = lexicon
         self.cite_missing = cite_missing
+        self._reader = reader
         self.read = lru_cache(maxsize=4096)(self._read)
 
     def open(self, context: ReviewContext) -> Claims:
@@ -98,6 +113,26 @@ class ClaimChecker:
 
     def _read(self, raw: str) -> Reading:
         return read(raw, self.names)
+
+    def confirmed(self, claim: str, found: Sequence[tuple[Support, str]], *, numbers: bool) -> list[bool]:
+        """Whether each passage supports the claim once the reader has read both, where it can change the decision.
+
+        It is weighed with the linear model, except for a claim with `numbers`, whose agreement says more than likeness.
+        """
+        held = [result.supported for result, _ in found]
+        asked = [at for at, (result, _) in enumerate(found) if abs(result.margin) < UNSURE]
+        if self._reader is None or numbers or not asked:
+            return held
+        logits = self._reader.support([(claim, found[at][1]) for at in asked])
+        for at, logit in zip(asked, logits, strict=True):
+            held[at] = found[at][0].margin + READER_SHARE * float(logit) >= 0
+        return held
+
+    def supports(self, claim: str, passage: str) -> bool:
+        """Whether the passage alone supports the claim, every quantity of it included."""
+        stated = self.read(claim)
+        result = support(stated, stated.numbers, self.read(passage), assumed=frozenset())
+        return self.confirmed(claim, [(result, passage)], numbers=bool(stated.numbers))[0]
 
     def names(self, folded: str) -> tuple[Name, ...]:
         """Return the medicines and diseases of a folded text: those of the graph, and names the lexicon knows."""
@@ -126,6 +161,7 @@ class Claims:
 
     def __init__(self, checker: ClaimChecker, context: ReviewContext) -> None:
         self._checker = checker
+        self._evidence = context.evidence
         self._passages = [checker.read(f"{item.title}。{item.text}") for item in context.evidence]
         self._sources = [fold(item.source) for item in context.evidence]
         turns = [turn.content for turn in context.history if turn.role == "user"]
@@ -157,7 +193,7 @@ class Claims:
         wanted = bool(needed) or (literal is None and self._asserts(claim, view, bool(cited)))
         if literal is None and not wanted and self._opposed(claim, view):
             wanted = True
-        supporters = [literal] if literal is not None else self._supporters(claim, needed, cited)
+        supporters = [literal] if literal is not None else self._supporters(raw, claim, needed, cited, wanted)
         if not cited:
             return self._uncited(raw, claim, wanted, supporters)
         return self._cited(raw, claim, cited, wanted, supporters, needed)
@@ -211,6 +247,8 @@ class Claims:
             return True
         if number.dim is Dim.TIME and number.high <= EVERYDAY_H and self._everyday(number, claim):
             return True
+        if number.dim is Dim.TIMES and number.low > MANY_TIMES and self._told(number):
+            return True  # a pulse: 心率降到58 … 58次
         if number.dim in _READINGS and (
             number.dim not in _ECHO_WITH_CARE or not _TREATMENT.search(_clause_of(number, claim))
         ):
@@ -265,7 +303,7 @@ class Claims:
 
     def _opposed(self, claim: Reading, view: View) -> bool:
         """True when a passage about the same thing says the opposite and none agrees."""
-        if view.question or view.sends or len(claim.bigrams) < 3:
+        if view.question or view.sends or view.refuted(0, len(view.masked)) or len(claim.bigrams) < 3:
             return False
         alike = [
             item for item in self._passages if containment(claim.bigrams, item.bigrams) >= OPPOSED_CONTENT
@@ -284,13 +322,23 @@ class Claims:
                 return index
         return None
 
-    def _supporters(self, claim: Reading, needed: Sequence[Quantity], cited: Sequence[int]) -> list[int]:
-        found = []
-        for index, passage in enumerate(self._passages):
-            result = support(claim, needed, passage, assumed=self._assumed, cited=index + 1 in cited)
-            if result.supported:
-                found.append((result.score, index))
-        return [index for _, index in sorted(found, key=lambda item: (-item[0], item[1]))]
+    def _supporters(
+        self, raw: str, claim: Reading, needed: Sequence[Quantity], cited: Sequence[int], wanted: bool
+    ) -> list[int]:
+        """The passages that support the claim, best first; `wanted` claims are read again by the reader."""
+        found = [
+            support(claim, needed, passage, assumed=self._assumed, cited=index + 1 in cited)
+            for index, passage in enumerate(self._passages)
+        ]
+        held = [result.supported for result in found]
+        if wanted:
+            texts = [item.text for item in self._evidence]
+            pairs = list(zip(found, texts, strict=True))
+            held = self._checker.confirmed(bare_claim(raw), pairs, numbers=bool(needed))
+        return sorted(
+            (index for index, supported in enumerate(held) if supported),
+            key=lambda index: (-found[index].score, index),
+        )
 
     def _together(self, claim: Reading, needed: Sequence[Quantity], cited: Sequence[int]) -> bool:
         """True when the cited passages support the claim only jointly (a number each)."""

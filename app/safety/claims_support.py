@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from app.safety.claims_model import support_model
 from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity, contains, supported_by
-from app.safety.claims_text import Reading, bigrams, containment, denies, differences, sentences
+from app.safety.claims_text import Name, Reading, bigrams, containment, denies, differences, sentences
 
 # The least share of content with which a passage counts as about the same thing.
 RELATED_CONTENT = 0.06
@@ -25,10 +25,15 @@ _BOUND_DIMS = DOSE_DIMS | {Dim.PERCENT}
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """How a passage meets a claim: `supported` is the decision; `score` (logit) orders the passages that do."""
+    """How a passage meets a claim: `score` (logit) orders the passages, `margin` is how far it lies above the threshold."""
 
-    supported: bool
     score: float
+    margin: float
+
+    @property
+    def supported(self) -> bool:
+        """The decision of the linear model."""
+        return self.margin >= 0
 
 
 def support(
@@ -45,10 +50,10 @@ def support(
     because the question names them. A passage that the sentence cites needs less certainty.
     """
     if not agrees(claim, needed, passage, assumed) or opposes(claim, passage):
-        return Support(False, -math.inf)
+        return Support(-math.inf, -math.inf)
     model = support_model()
     score = model.score(claim, passage, len(needed), assumed)
-    return Support(score >= (model.cited if cited else model.uncited), score)
+    return Support(score, score - (model.cited if cited else model.uncited))
 
 
 def agrees(claim: Reading, needed: Sequence[Quantity], passage: Reading, assumed: frozenset[str]) -> bool:
@@ -138,10 +143,23 @@ def _owner(quantity: Quantity, reading: Reading) -> str | None:
 
 def _names_supported(claim: Reading, passage: Reading, assumed: frozenset[str]) -> bool:
     drugs = [name for name in claim.names if name.kind == "drug"]
-    missing = [name for name in drugs if not _named(name.key, name.surface, passage)]
+    missing = [
+        name
+        for name in drugs
+        if not _named(name.key, name.surface, passage) and not _of_named_class(name, claim, passage)
+    ]
     if missing and all(name.key in assumed for name in missing):
         return len(missing) < len(drugs) or not passage.names
     return not missing
+
+
+def _of_named_class(drug: Name, claim: Reading, passage: Reading) -> bool:
+    """True for 阿司匹林这类抗血小板药 where the passage speaks of the class."""
+    match = _SUCH_AS.match(claim.text, drug.end)
+    if match is None:
+        return False
+    classes = (name for name in claim.names if name.kind == "drug_class" and name.start == match.end())
+    return any(_named(name.key, name.surface, passage) for name in classes)
 
 
 def _named(key: str, surface: str, passage: Reading) -> bool:
@@ -159,6 +177,7 @@ def _named(key: str, surface: str, passage: Reading) -> bool:
     )
 
 
+_SUCH_AS = re.compile(r"(?:这|那)?(?:一)?(?:类|种|样|些)(?:的)?|之类的|等")
 _FORMS = "缓释片|控释片|肠溶片|胶囊|颗粒|滴丸|片|剂|丸"
 _FORM = re.compile(f"(?:{_FORMS})$")
 # The two medicines that 双抗 stands for.

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from app.safety.claims_support import support
 from app.safety.injection import InputKind, assess_input, flag_document
 from app.safety.review import SafetyReviewer
 from app.safety.types import (
@@ -79,11 +78,9 @@ def measure_drafts(path: Path, reviewer: SafetyReviewer, triage: Triage) -> dict
 
 def measure_claims(path: Path, reviewer: SafetyReviewer) -> dict[str, Any]:
     """Precision and recall of "this passage supports this claim" over labelled pairs."""
-    claims = reviewer.claims
     counts: Counter[tuple[bool, bool]] = Counter()
     for row in rows(path):
-        claim, passage = claims.read(row["claim"]), claims.read(row["passage"])
-        found = support(claim, claim.numbers, passage, assumed=frozenset()).supported
+        found = reviewer.claims.supports(row["claim"], row["passage"])
         counts[found, row["supported"]] += 1
     right = counts[True, True]
     return {

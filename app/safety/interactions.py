@@ -68,6 +68,13 @@ class PairReport(Protocol):
     def interactions(self) -> Sequence[KnownPair]: ...
 
 
+_TAKES = re.compile(r"[吃服用喝打混搭配]|联合")
+# What to do when both have been taken is no permission.
+_IF_TAKEN = re.compile(
+    r"(?:如果|若|要是|万一|一旦)[^,;。!?]{0,8}(?:已经|不小心|误)[^。!?]{0,40}(?:赶紧|立即|马上|尽快|立刻)[^,;。!?]{0,6}(?:医院|就医|急诊|就诊|看医生|120)"
+)
+
+
 class MedicalTerms(Protocol):
     """What review needs of the medical graph; `MedicalGraph` fulfils it."""
 
@@ -257,8 +264,10 @@ class Combinations:
         for pair in pairs:
             if warns and self._concerns(pair, own, text):
                 self._warned.add(frozenset((pair.given_a, pair.given_b)))
-        if warns or view.question or view.refuted(0, len(view.masked)):
+        if warns or view.question or view.refuted(0, len(view.masked)) or _IF_TAKEN.search(text):
             return None
+        if not own and view.cares and _TAKES.search(text) is None:
+            return None  # 可以请两个科一起评估
         together = self._says_together(text)
         pairs = tuple(pair for pair in pairs if self._may_be_meant(pair, text, together, quoted))
         for match in _AFFIRMS.finditer(text):

@@ -104,7 +104,7 @@ class SafetyReviewer:
                 detector=_detector(home),
                 reader=reader(),
                 combinations=CombinationChecker(terms, rules.lexicon),
-                claims=ClaimChecker(terms, rules.lexicon, cite_missing=cite_missing),
+                claims=ClaimChecker(terms, rules.lexicon, cite_missing=cite_missing, reader=reader()),
                 triage=triage,
                 prompts=tuple(prompts),
                 clock=clock,

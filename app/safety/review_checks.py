@@ -147,7 +147,7 @@ class Checks:
             apart = frozenset() if self._crisis() else frozenset({ViolationCode.SELF_HARM_METHOD})
             suspicion = detector.suspects(judged.view, apart)
         else:
-            suspicion = opinion.suspicion(judged.view)
+            suspicion = opinion.suspicion(judged.view, crisis=self._crisis())
         if suspicion is None or (not suspicion.sure and self._supported(judged.view)):
             return
         if opinion is None:

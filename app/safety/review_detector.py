@@ -31,8 +31,9 @@ SURE_MARGIN = 1.9
 # from ASK_FROM on lie 99 in 100 unsafe and 1 in 3 safe ones of them.
 LINEAR_SHARE, READER_SHARE, OFFSET = 0.40, 0.69, 0.35
 ASK_FROM = -4.0
-SUSPECT_FROM = 0.5
-SUSPECT_WRAPPED_FROM = 1.0
+SUSPECT_FROM = 0.75
+# A method of self-harm is likelier where somebody speaks of suicide, and a harmless sentence elsewhere.
+SUSPECT_IN_CRISIS_FROM = 0.0
 SURE_FROM = 1.5
 CLEAR_LINEAR_BELOW, CLEAR_READER_BELOW = -3.0, -4.5
 CUES = ("hedged", "refuted", "cares", "sends", "reported", "question", "waits", "forbids_self")
@@ -66,13 +67,12 @@ class Opinion:
         """Log-odds that the sentence is unsafe."""
         return LINEAR_SHARE * self.linear + READER_SHARE * self.reader + OFFSET
 
-    def suspicion(self, view: View) -> Suspicion | None:
-        """The suspicion when it is strong enough; never for a question."""
-        end = len(view.masked)
-        if view.question or end < 5:
-            return None
-        wrapped = view.refuted(0, end) or view.hedged(0, end)
-        if self.score <= (SUSPECT_WRAPPED_FROM if wrapped else SUSPECT_FROM):
+    def suspicion(self, view: View, *, crisis: bool) -> Suspicion | None:
+        """The suspicion when it is strong enough; never for a question. `crisis` when somebody speaks of suicide."""
+        limit = SUSPECT_FROM
+        if self.code is ViolationCode.SELF_HARM_METHOD:
+            limit = SUSPECT_IN_CRISIS_FROM if crisis else SURE_FROM
+        if view.question or len(view.masked) < 5 or self.score <= limit:
             return None
         return Suspicion(self.score, self.code, self.score > SURE_FROM)
 

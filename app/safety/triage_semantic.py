@@ -40,7 +40,7 @@ READ_CHARS = 200
 READER_WEIGHT = 0.65
 # Below these log-odds of an emergency, both together, the reader alone, and the reader for each sentence, they outweigh a
 # rule: of 182 alarms of rules among messages that the reader had not seen, 9 of 16 false ones fall and none of 166 right ones.
-DOUBT_BELOW = -5.0
+DOUBT_BELOW = -4.0
 DOUBT_READER_BELOW = -4.0
 DOUBT_SENTENCE_BELOW = -1.0
 _STOPS = re.compile(r"[，,。!?！？;；\s]")
@@ -91,8 +91,8 @@ def weighed(linear: Matrix, reader: Matrix) -> Matrix:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences and clauses of a normalised text, when there are several."""
-    parts = [part for part in _STOPS.split(text) if part.strip()]
+    """The sentences and clauses of a normalised text, when there are several; one or two characters say nothing alone."""
+    parts = [part for part in _STOPS.split(text) if len(part.strip()) > 2]
     return parts if len(parts) > 1 else []
 
 
