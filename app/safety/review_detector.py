@@ -32,8 +32,9 @@ SURE_MARGIN = 1.9
 LINEAR_SHARE, READER_SHARE, OFFSET = 0.40, 0.69, 0.35
 ASK_FROM = -4.0
 SUSPECT_FROM = 0.75
-# A method of self-harm is likelier where somebody speaks of suicide, and a harmless sentence elsewhere.
-SUSPECT_IN_CRISIS_FROM = 0.0
+# A method of self-harm is suspected sooner than the rest, but not in a crisis: what consoles there resembles what harms, and
+# a blocked answer consoles nobody.
+METHOD_FROM, METHOD_IN_CRISIS_FROM = 0.5, 1.25
 SURE_FROM = 1.5
 CLEAR_LINEAR_BELOW, CLEAR_READER_BELOW = -3.0, -4.5
 CUES = ("hedged", "refuted", "cares", "sends", "reported", "question", "waits", "forbids_self")
@@ -71,7 +72,7 @@ class Opinion:
         """The suspicion when it is strong enough; never for a question. `crisis` when somebody speaks of suicide."""
         limit = SUSPECT_FROM
         if self.code is ViolationCode.SELF_HARM_METHOD:
-            limit = SUSPECT_IN_CRISIS_FROM if crisis else SURE_FROM
+            limit = METHOD_IN_CRISIS_FROM if crisis else METHOD_FROM
         if view.question or len(view.masked) < 5 or self.score <= limit:
             return None
         return Suspicion(self.score, self.code, self.score > SURE_FROM)
