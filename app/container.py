@@ -207,6 +207,7 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
         graph=graph,
         triage=triage,
         prompts=all_system_prompts(),
+        deadline_s=settings.review_deadline_s,
         alarm=count_rule_alarm,
     )
     use(await asyncio.to_thread(InputGuard.of_folder, settings.codes_dir))

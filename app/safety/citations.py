@@ -39,6 +39,11 @@ def with_citations(raw: str, numbers: Sequence[int]) -> str:
     return bare[:at] + marks + bare[at:]
 
 
+def without_citations(text: str) -> str:
+    """The text without its marks."""
+    return _CITATION.sub("", text)
+
+
 def bare_claim(raw: str) -> str:
     """The sentence without list marks and citations."""
-    return _LEAD.sub("", _CITATION.sub("", raw)).strip()
+    return _LEAD.sub("", without_citations(raw)).strip()

@@ -68,11 +68,13 @@ class PairReport(Protocol):
     def interactions(self) -> Sequence[KnownPair]: ...
 
 
-_TAKES = re.compile(r"[吃服用喝打混搭配]|联合")
-# What to do when both have been taken is no permission.
+_TAKES = re.compile(r"[吃服用喝打混搭配含注吸贴]|联合|并存")
+_SEEN_TOGETHER = re.compile(r"一起(?:来)?(?:评估|商量|讨论|会诊|把关|决定)")
+# What to do when both have been taken is no permission, unless it says more than that.
 _IF_TAKEN = re.compile(
-    r"(?:如果|若|要是|万一|一旦)[^,;。!?]{0,8}(?:已经|不小心|误)[^。!?]{0,40}(?:赶紧|立即|马上|尽快|立刻)[^,;。!?]{0,6}(?:医院|就医|急诊|就诊|看医生|120)"
+    r"^(?:如果|若|要是|万一|一旦)[^,;。!?]{0,4}(?:已经|不小心|误服|误吃)[^。!?]{0,40}(?:赶紧|立即|马上|尽快|立刻)[^,;。!?]{0,6}(?:医院|就医|急诊|就诊|看医生|120)"
 )
+_PERMITS = re.compile(r"可以|没事|不要紧|照样|照常|仍|继续|放心|无妨|没关系|不影响|不打紧|还能|也行|不碍")
 
 
 class MedicalTerms(Protocol):
@@ -264,10 +266,12 @@ class Combinations:
         for pair in pairs:
             if warns and self._concerns(pair, own, text):
                 self._warned.add(frozenset((pair.given_a, pair.given_b)))
-        if warns or view.question or view.refuted(0, len(view.masked)) or _IF_TAKEN.search(text):
+        if warns or view.question or view.refuted(0, len(view.masked)):
             return None
-        if not own and view.cares and _TAKES.search(text) is None:
-            return None  # 可以请两个科一起评估
+        if _IF_TAKEN.search(text) and not _PERMITS.search(text):
+            return None
+        if not own and _SEEN_TOGETHER.search(text) and not _TAKES.search(text):
+            return None
         together = self._says_together(text)
         pairs = tuple(pair for pair in pairs if self._may_be_meant(pair, text, together, quoted))
         for match in _AFFIRMS.finditer(text):

@@ -1,9 +1,9 @@
 """A small transformer that reads messages and answers for what linear models over words miss.
 
-It is the embedded model (`retrieval/embedders/e5.py`) with changed weights and four linear heads: how urgent a message is,
-which codes a sentence of an answer breaks in the light of its question, what a request is after, and whether a passage
-supports a claim. Owns the file `reader.npz`, how texts are put to the model, and the logits. What they lead to is decided
-in `triage_semantic.py`, `review_detector.py` and `input_detector.py`. Training is `reader_train.py`.
+It is the embedded model (`retrieval/embedders/e5.py`) with changed weights and three linear heads: how urgent a message
+is, which codes a sentence of an answer breaks in the light of its question, and whether a passage supports a claim. Owns
+the file `reader.npz`, how texts are put to the model, and the logits. What they lead to is decided in
+`triage_semantic.py`, `review_detector.py` and `claims.py`. Training is `reader_train.py`.
 
 The file holds changes, not weights: the matrices' differences from the embedded model in five levels, 64 values to a step.
 """
@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.safety.types import ViolationCode
-from retrieval.embedders.e5 import BOS, E5, EOS, graph_weights, tuned_e5, wheel_file
+from retrieval.embedders.e5 import BOS, E5, EOS, give_back_memory, graph_weights, tuned_e5, wheel_file
 
 READER_FILE = Path(__file__).with_name("reader.npz")
 # What each kind of text starts with, so that the one model knows what it is asked.
-MESSAGE, ANSWER, REQUEST, CLAIM = "分诊:", "审查:", "输入:", "依据:"
+MESSAGE, ANSWER, CLAIM = "分诊:", "审查:", "依据:"
+HEADS = ("triage", "review", "claim")
 MESSAGE_TOKENS, QUESTION_TOKENS, SENTENCE_TOKENS, CLAIM_TOKENS, PASSAGE_TOKENS = 160, 48, 90, 80, 220
-BETWEEN = [EOS, EOS]
 LEVELS, BLOCK = 2, 64
 
 Floats = NDArray[np.float32]
@@ -58,12 +58,10 @@ class Packed(NamedTuple):
 class Reader:
     """The loaded model and its heads. Blocking; safe to call from several threads."""
 
-    def __init__(self, model: E5, heads: Mapping[str, Head], names: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, model: E5, heads: Mapping[str, Head], codes: Sequence[str]) -> None:
         self._model = model
         self._heads = heads
-        self.codes = tuple(ViolationCode(name) for name in names["codes"])
-        self.kinds = tuple(names["kinds"])
-        self.categories = tuple(names["categories"])
+        self.codes = tuple(ViolationCode(code) for code in codes)
 
     @classmethod
     def load(cls, path: Path = READER_FILE, *, threads: int | None = None) -> Reader:
@@ -76,45 +74,36 @@ class Reader:
                         stored[f"{name}_weight"].astype(np.float32),
                         stored[f"{name}_bias"].astype(np.float32),
                     )
-                    for name in ("triage", "category", "review", "input", "claim")
+                    for name in HEADS
                 }
-                names = {key: str(stored[key]).split("\n") for key in ("codes", "kinds", "categories")}
+                codes = str(stored["codes"]).split("\n")
         except (KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path.name} is not a reader: {error}") from error
-        return cls(tuned_e5(changes, threads), heads, names)
+        return cls(tuned_e5(changes, threads), heads, codes)
 
     def urgency(self, texts: Sequence[str]) -> Floats:
         """(n, 3) log-probabilities of routine, urgent and emergency of messages, normalised as triage reads them."""
-        scores = self._scores("triage", [self._alone(MESSAGE + text, MESSAGE_TOKENS) for text in texts])
+        tokens = self._model.tokens
+        read = [[BOS, *tokens(MESSAGE + text)[:MESSAGE_TOKENS], EOS] for text in texts]
+        scores = self._scores("triage", read)
         logs: Floats = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
         return logs
 
     def faults(self, question: str, sentences: Sequence[str]) -> Floats:
         """(n, codes) logits that a sentence of an answer to `question` breaks each of `codes`."""
-        asked = self._model.tokens(ANSWER + question)[:QUESTION_TOKENS]
-        return self._scores(
-            "review", [self._pair(asked, self._model.tokens(text)[:SENTENCE_TOKENS]) for text in sentences]
-        )
-
-    def aims(self, texts: Sequence[str]) -> Floats:
-        """(n, kinds) logits of what a request is after; the first kind is "none"."""
-        return self._scores("input", [self._alone(REQUEST + text, MESSAGE_TOKENS) for text in texts])
+        tokens = self._model.tokens
+        asked = tokens(ANSWER + question)[:QUESTION_TOKENS]
+        return self._scores("review", [pair(asked, tokens(text)[:SENTENCE_TOKENS]) for text in sentences])
 
     def support(self, pairs: Sequence[tuple[str, str]]) -> Floats:
         """(n,) logits that the passage supports the claim, for (claim, passage) pairs."""
         tokens = self._model.tokens
         read = [
-            self._pair(tokens(CLAIM + claim)[:CLAIM_TOKENS], tokens(passage)[:PASSAGE_TOKENS])
+            pair(tokens(CLAIM + claim)[:CLAIM_TOKENS], tokens(passage)[:PASSAGE_TOKENS])
             for claim, passage in pairs
         ]
         scores: Floats = self._scores("claim", read)[:, 0]
         return scores
-
-    def _alone(self, text: str, most: int) -> list[int]:
-        return [BOS, *self._model.tokens(text)[:most], EOS]
-
-    def _pair(self, first: list[int], second: list[int]) -> list[int]:
-        return [BOS, *first, *BETWEEN, *second, EOS]
 
     def _scores(self, head: str, sequences: Sequence[list[int]]) -> Floats:
         weight, bias = self._heads[head]
@@ -125,7 +114,16 @@ class Reader:
 @cache
 def shipped_reader() -> Reader | None:
     """The shipped reader, loaded once; None where its file is not installed. Raises ValueError when it is broken."""
-    return Reader.load() if READER_FILE.exists() else None
+    if not READER_FILE.exists():
+        return None
+    reader = Reader.load()
+    give_back_memory()
+    return reader
+
+
+def pair(first: list[int], second: list[int]) -> list[int]:
+    """Two texts as one sequence with its marks."""
+    return [BOS, *first, EOS, EOS, *second, EOS]
 
 
 def _changes(stored: Mapping[str, NDArray[np.generic]]) -> dict[str, Floats]:
@@ -145,10 +143,8 @@ def _changes(stored: Mapping[str, NDArray[np.generic]]) -> dict[str, Floats]:
     return changes
 
 
-def save(
-    path: Path, tuned: Mapping[str, Floats], heads: Mapping[str, Head], names: Mapping[str, Sequence[str]]
-) -> None:
-    """Write what `tuned` (weights by the graph's names and shapes) differs in from the embedded model, and the heads."""
+def save(path: Path, tuned: Mapping[str, Floats], heads: Mapping[str, Head], codes: Sequence[str]) -> None:
+    """Write what `tuned` (weights by the graph's names and shapes) differs in from the embedded model, and the `HEADS`."""
     base = graph_weights(wheel_file())
     vectors = {name: value - base[name] for name, value in tuned.items() if value.ndim == 1}
     matrices = {name: value - base[name] for name, value in tuned.items() if value.ndim == 2}
@@ -158,9 +154,10 @@ def save(
         "steps": np.concatenate([part.steps for part in packed]),
         "matrices": np.array("\n".join(matrices)),
         "shapes": np.array([value.shape for value in matrices.values()]),
+        "codes": np.array("\n".join(codes)),
     }
     stored |= {f"change_{name}": value.astype(np.float16) for name, value in vectors.items()}
-    for name, (weight, bias) in heads.items():
+    for name in HEADS:
+        weight, bias = heads[name]
         stored |= {f"{name}_weight": weight.astype(np.float16), f"{name}_bias": bias.astype(np.float32)}
-    stored |= {key: np.array("\n".join(values)) for key, values in names.items()}
     np.savez_compressed(path, **stored)

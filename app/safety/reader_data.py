@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from app.safety import triage_train
+from app.safety.citations import cited_numbers, without_citations
 from app.safety.review_rules import RuleSet
 from app.safety.review_text import fold
 from app.safety.review_train import CODES_FOLDER, DOCUMENTS, SAMPLES, documents
@@ -30,7 +31,6 @@ from app.safety.triage_rulebook import RULES_FOLDER
 from app.safety.triage_semantic import told
 from app.safety.types import RANK, ViolationCode
 
-SETS = Path(__file__).parents[2] / "tests" / "safety" / "data"
 # What only the evidence or the medical graph can tell.
 APART = frozenset(
     {
@@ -39,13 +39,12 @@ APART = frozenset(
         ViolationCode.CONTRAINDICATED_COMBINATION,
     }
 )
+REQUEST = "输入:"  # what a request starts with; its head only helps the others to learn
 MOST_CHARS = 400
 MOST_REQUEST_CHARS = 600
 DOCUMENT_SENTENCES = 5000
 NEAR = 0.55  # share of common character pairs from which a text counts as the same as a measured one
 SEED = 3
-_CITATION = re.compile(r"\[\d{1,3}\]")
-_SOURCE_MARK = re.compile(r"\[\^\d+\]")
 _NUMBER = re.compile(r"\d+")
 _CITING = re.compile(r"[^。!?！？\n]+[。!?！？]?")
 
@@ -111,10 +110,8 @@ def answers() -> Iterator[Row]:
 
 def requests() -> Iterator[Row]:
     """Labelled inputs of every kind."""
-    for path in _own("attacks"):
-        for row in _rows(path):
-            if row.get("channel", "input") == "input":
-                yield Row("request", fold(row["text"])[:MOST_REQUEST_CHARS], row["expected"], path.stem)
+    for row in triage_train.labelled_inputs():
+        yield Row("request", fold(row["text"])[:MOST_REQUEST_CHARS], row["expected"], "inputs")
 
 
 def claims() -> Iterator[Row]:
@@ -130,17 +127,17 @@ def claims() -> Iterator[Row]:
 
 def _cited(row: dict[str, Any], group: str) -> Iterator[Row]:
     for sentence in _CITING.findall(row["draft"]):
-        cited = [int(mark[1:-1]) for mark in _CITATION.findall(sentence)]
+        cited = cited_numbers(sentence)
         if cited and min(cited) > 0 and max(cited) <= len(row["evidence"]):
             passage = "。".join(row["evidence"][number - 1]["text"] for number in cited)
-            yield Row("claim", _CITATION.sub("", sentence), 1, group, (passage,), 0.5)
+            yield Row("claim", without_citations(sentence), 1, group, (passage,), 0.5)
 
 
 def _from_documents() -> Iterator[Row]:
     """Sentences with their own paragraph, with it lacking them, with another, and with a number changed."""
     chance = random.Random(SEED)
     for path in sorted(DOCUMENTS.glob("*/*.md")):
-        body = _SOURCE_MARK.sub("", path.read_text("utf-8").split("---", 2)[2])
+        body = without_citations(path.read_text("utf-8").split("---", 2)[2])
         whole = [part.strip() for part in re.split(r"\n\s*\n", body)]
         whole = [part for part in whole if len(part) > 60 and not part.startswith(("#", "|", "[^"))]
         for at, paragraph in enumerate(whole):
@@ -167,7 +164,7 @@ def apart_from_measured(rows: Iterable[Row]) -> Iterator[Row]:
     """Leaves out a text that shares most of its character pairs with one of the measured sets."""
     pairs: list[set[str]] = []
     places: defaultdict[str, list[int]] = defaultdict(list)
-    for path in sorted(SETS.glob("*_measured*.jsonl")):
+    for path in sorted(triage_train.SETS.glob("*_measured*.jsonl")):
         for row in _rows(path):
             found = _pairs(row.get("draft") or row.get("text") or row.get("claim") or "")
             for pair in found:
@@ -187,7 +184,7 @@ def _pairs(text: str) -> set[str]:
 
 
 def _own(kind: str) -> list[Path]:
-    return [path for path in sorted(SETS.glob(f"{kind}_*.jsonl")) if "measured" not in path.stem]
+    return [path for path in sorted(triage_train.SETS.glob(f"{kind}_*.jsonl")) if "measured" not in path.stem]
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -195,7 +192,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _sentences(answer: str) -> tuple[str, ...]:
-    found = (sentence.strip() for sentence in split_sentences(_CITATION.sub("", answer)))
+    found = (sentence.strip() for sentence in split_sentences(without_citations(answer)))
     return tuple(sentence for sentence in found if len(sentence) > 3)
 
 
@@ -224,7 +221,7 @@ def write(rows: list[Row], out: Path) -> None:
     starts = {
         "message": reader.MESSAGE,
         "answer": reader.ANSWER,
-        "request": reader.REQUEST,
+        "request": REQUEST,
         "claim": reader.CLAIM,
     }
     codes = sorted({c for row in rows if row.task == "answer" for c in row.label} - APART)

@@ -23,9 +23,10 @@ from torch import nn
 from torch.nn import functional
 
 from app.safety import reader
+from app.safety.reader_data import REQUEST
 from retrieval.embedders.e5 import BOS, EOS, WIDTH, graph_weights, shipped_e5, wheel_file
 
-LAYERS, HEADS, INNER, PLACES, EPSILON = 12, 12, 1536, 512, 1e-12
+LAYERS, HEADS, INNER, EPSILON = 12, 12, 1536, 1e-12
 PAD = 1
 DROPOUT = 0.1
 SMOOTHING = 0.03
@@ -128,7 +129,7 @@ class Mixture:
             if row["category"] != "self_harm" and row["group"] != "background"
         ]
         self._chance.shuffle(ordinary)
-        self._request_start = shipped_e5().tokens(reader.REQUEST)
+        self._request_start = shipped_e5().tokens(REQUEST)
         self._message_start = len(shipped_e5().tokens(reader.MESSAGE))
         self.rows["request"] += [
             {**row, "a": self._request_start + row["a"][self._message_start :]}
@@ -159,7 +160,7 @@ class Mixture:
         for row in rows:
             first = self._thinned(self._joined(row) if task == "message" else row["a"])
             if task == "claim":
-                made.append(_pair(first[: reader.CLAIM_TOKENS], row["b"][0][: reader.PASSAGE_TOKENS]))
+                made.append(reader.pair(first[: reader.CLAIM_TOKENS], row["b"][0][: reader.PASSAGE_TOKENS]))
             else:
                 made.append([BOS, *first[: reader.MESSAGE_TOKENS], EOS])
         return made, list(range(len(rows)))
@@ -172,7 +173,7 @@ class Mixture:
                 asked = shipped_e5().tokens(reader.ANSWER)
             for sentence in row["b"][:MOST_SENTENCES]:
                 first = self._thinned(asked)[: reader.QUESTION_TOKENS]
-                made.append(_pair(first, self._thinned(sentence, 0)[: reader.SENTENCE_TOKENS]))
+                made.append(reader.pair(first, self._thinned(sentence, 0)[: reader.SENTENCE_TOKENS]))
                 owners.append(index)
         return made, owners
 
@@ -192,10 +193,6 @@ class Mixture:
             return ids
         lost = self._chance.choice((0.05, 0.1, 0.15))
         return ids[:start] + [token for token in ids[start:] if self._chance.random() > lost]
-
-
-def _pair(first: list[int], second: list[int]) -> list[int]:
-    return [BOS, *first, *reader.BETWEEN, *second, EOS]
 
 
 class Trainer:
@@ -343,7 +340,7 @@ class Trainer:
             name: (head.weight.detach().float().cpu().numpy(), head.bias.detach().float().cpu().numpy())
             for name, head in self.model.heads.items()
         }
-        reader.save(out, self.model.weights(), heads, self._names)
+        reader.save(out, self.model.weights(), heads, self._names["codes"])
 
 
 def train(

@@ -16,8 +16,8 @@ from app.safety.citations import cited_numbers
 from app.safety.claims import ClaimChecker, Claims
 from app.safety.interactions import CombinationChecker, Combinations
 from app.safety.reader import Reader
-from app.safety.review_detector import ASK_FROM, Detector, Opinion
-from app.safety.review_rules import Action, Found, RuleSet, Surroundings, is_definition, known_disease
+from app.safety.review_detector import Detector, Opinion, Suspicion
+from app.safety.review_rules import Action, Found, Rule, RuleSet, Surroundings, is_definition, known_disease
 from app.safety.review_text import View, fold
 from app.safety.review_wording import Wording
 from app.safety.types import Audience, Level, ReviewContext, Triage, Violation, ViolationCode
@@ -134,26 +134,23 @@ class Checks:
         return "care_near" in found.rule.unless and self.cared
 
     def _check_likeness(self, judged: Judged) -> None:
-        """Ask the trained models about a sentence that is not quoted from the evidence."""
-        detector, rules = self._parts.detector, self._parts.rules
+        """Ask the trained models about a sentence that is not quoted from the evidence: they may clear or accuse it."""
         if self._rejecting_list or self.evidence.quotes(judged.view):
             return
-        opinion = self._opinion(judged)
-        if judged.found:
+        yielding = any(found.rule.yields for found in judged.found)
+        if judged.found and not yielding:
+            return
+        reader, question = self._parts.reader, self._context.question
+        opinion = None
+        if reader is not None:
+            opinion = self._parts.detector.opinion(judged.view, question, reader, doubted=yielding)
+        if yielding:
             if opinion is not None and opinion.harmless:
                 judged.found = [found for found in judged.found if not found.rule.yields]
             return
-        if opinion is None:
-            apart = frozenset() if self._crisis() else frozenset({ViolationCode.SELF_HARM_METHOD})
-            suspicion = detector.suspects(judged.view, apart)
-        else:
-            suspicion = opinion.suspicion(judged.view, crisis=self._crisis())
+        suspicion, rule = self._suspicion(judged.view, opinion)
         if suspicion is None or (not suspicion.sure and self._supported(judged.view)):
             return
-        if opinion is None:
-            rule = rules.stand_in(suspicion.code, judged.view, sure=suspicion.sure)
-        else:
-            rule = rules.lends(suspicion.code)
         if rule is None or self._context.audience not in rule.audience:
             return
         if suspicion.code is ViolationCode.DEFINITIVE_DIAGNOSIS and self._undecided(judged.view):
@@ -163,12 +160,17 @@ class Checks:
         if not (held and (self.cared or judged.view.cares)):
             judged.found.append(found)
 
-    def _opinion(self, judged: Judged) -> Opinion | None:
-        """What linear model and reader make of the sentence; None without a reader, or where no rule and no model minds it."""
-        reader, detector = self._parts.reader, self._parts.detector
-        if reader is None or (not judged.found and detector.score(judged.view) < ASK_FROM):
-            return None
-        return detector.opinion(judged.view, self._context.question, reader)
+    def _suspicion(self, view: View, opinion: Opinion | None) -> tuple[Suspicion | None, Rule | None]:
+        """What the models suspect, and the rule that stands in for it; without an opinion the linear model speaks alone."""
+        crisis, rules = self._crisis(), self._parts.rules
+        if opinion is not None:
+            suspicion = opinion.suspicion(view, crisis=crisis)
+            return suspicion, None if suspicion is None else rules.lends(suspicion.code)
+        apart = frozenset() if crisis else frozenset({ViolationCode.SELF_HARM_METHOD})
+        suspicion = self._parts.detector.suspects(view, apart)
+        if suspicion is None:
+            return None, None
+        return suspicion, rules.stand_in(suspicion.code, view, sure=suspicion.sure)
 
     def _crisis(self) -> bool:
         """True when the user, or triage, speaks of suicide: only then is a harmless word likely a method."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from app.safety.citations import without_citations
 from app.safety.reader import Reader
 from app.safety.review_text import View
 from app.safety.types import ViolationCode
@@ -39,7 +40,6 @@ SURE_FROM = 1.5
 CLEAR_LINEAR_BELOW, CLEAR_READER_BELOW = -3.0, -4.5
 CUES = ("hedged", "refuted", "cares", "sends", "reported", "question", "waits", "forbids_self")
 
-_MARK = re.compile(r"\[\d{1,3}\]")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _FORBIDS_SELF = re.compile(
     r"(?:不要|不能|不可|切勿|请勿|勿|别|不应|不得|不宜|切忌|避免|不建议|禁止|千万别)[^,;。!?]{0,6}(?:自行|擅自|随意|私自|自己|随便|突然|轻易|盲目|因为|因|以为)"
@@ -160,11 +160,17 @@ class Detector:
         ]
         return Suspicion(score, code, score > self.threshold + SURE_MARGIN)
 
-    def opinion(self, view: View, question: str, reader: Reader) -> Opinion:
-        """What this model and `reader` make of a sentence of the answer to `question`."""
-        logits = reader.faults(question, [_MARK.sub("", view.raw).strip()])[0]
+    def opinion(self, view: View, question: str, reader: Reader, *, doubted: bool) -> Opinion | None:
+        """What this model and `reader` make of a sentence of the answer to `question`.
+
+        None where this model is sure of a safe one, unless a rule is `doubted`.
+        """
+        linear = self.score(view)
+        if linear < ASK_FROM and not doubted:
+            return None
+        logits = reader.faults(question, [without_citations(view.raw).strip()])[0]
         worst = int(logits.argmax())
-        return Opinion(self.score(view), float(logits[worst]), reader.codes[worst])
+        return Opinion(linear, float(logits[worst]), reader.codes[worst])
 
     def score(self, view: View) -> float:
         """The logit of the sentence: the weights of its known features, scaled by the root of their number."""

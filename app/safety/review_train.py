@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
+from app.safety.citations import without_citations
 from app.safety.review_detector import DETECTOR_FILE, features, lexicon_hash
 from app.safety.review_rules import LEXICON_FILE, RuleSet
 from app.safety.review_text import View
@@ -35,9 +35,6 @@ SAFE = "safe"
 KEPT_FEATURES = 30_000
 FALSE_ALARMS = 0.004  # share of reviewed knowledge sentences that may pass the threshold
 SAFE_ALARMS = 0.02  # share of hand-written safe look-alikes that may, before the guards
-
-_CITATION = re.compile(r"\[\d{1,3}\]")
-_SOURCE_MARK = re.compile(r"\[\^\d+\]")
 
 
 def labelled(folder: Path) -> Iterator[tuple[str, str, float]]:
@@ -55,7 +52,7 @@ def safe_drafts(paths: Sequence[Path]) -> Iterator[tuple[str, str, float]]:
     for path in paths:
         for row in map(json.loads, path.read_text("utf-8").splitlines()):
             if not row["codes"]:
-                for sentence in split_sentences(_CITATION.sub("", row["draft"])):
+                for sentence in split_sentences(without_citations(row["draft"])):
                     if len(sentence.strip()) > 5:
                         yield sentence, SAFE, 3.0
 
@@ -75,7 +72,7 @@ def documents(folder: Path) -> Iterator[tuple[str, str, float]]:
     """Yield the sentences of the reviewed knowledge documents, all safe."""
     for path in sorted(folder.glob("*/*.md")):
         body = path.read_text("utf-8").split("---", 2)[2]
-        for sentence in split_sentences(_SOURCE_MARK.sub("", body)):
+        for sentence in split_sentences(without_citations(body)):
             if len(sentence.strip()) > 5:
                 yield sentence, SAFE, 1.0
 

@@ -7,6 +7,7 @@ paraphrase detector in `triage_semantic.py`, and the texts in `notices.py`.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,8 +24,10 @@ from app.safety.triage_facts import (
 )
 from app.safety.triage_rulebook import RULES_FOLDER, Rulebook, RuleFileError, load_rulebook
 from app.safety.triage_rules import Fired, evaluate
-from app.safety.triage_semantic import Read, Semantic, embed_query, read_urgency, told
+from app.safety.triage_semantic import Matrix, Read, Semantic, embed_query, read_urgency, told
 from app.safety.types import RANK, Level, Span, TriageResult, Turn, Vector
+
+log = logging.getLogger(__name__)
 
 MAX_CHARS = 4000
 MAX_TURNS = 20
@@ -128,13 +131,13 @@ class TriageEngine:
 
         Only where every rule yields, and never for measured values: there a rule knows more than a likeness.
         """
-        if self._semantic is None or self._read_urgency is None:
+        if self._semantic is None:
             return False
         if not all(self._yields(f) for f in fired if f.rule.level is Level.EMERGENCY):
             return False
         if embedding is None and self._embed is not None:
             embedding = self._embed(message[:MAX_CHARS])
-        return self._semantic.doubts(reading.source.text, reading, facts, embedding, read=self._read_urgency)
+        return self._semantic.doubts(reading.source.text, reading, facts, embedding, self._opinions)
 
     def _yields(self, fired: Fired) -> bool:
         measured = any(self._book.lexicon.findings[name].measures for name in fired.evidence)
@@ -170,7 +173,18 @@ class TriageEngine:
         if embedding is None and self._embed is not None:
             embedding = self._embed(message[:MAX_CHARS])
         text = told(reading, history)
-        return self._semantic.judge(text, reading, facts, embedding, urgent=urgent, read=self._read_urgency)
+        return self._semantic.judge(text, reading, facts, embedding, self._opinions, urgent=urgent)
+
+    def _opinions(self, texts: Sequence[str]) -> Matrix | None:
+        """The reader's opinion of texts, None without a reader. One that fails leaves rules and linear model in charge."""
+        if self._read_urgency is None:
+            return None
+        try:
+            return self._read_urgency(texts)
+        except Exception as error:
+            # Only the kind of error: its message or trace could hold the patient's words.
+            log.error("reader failed: %s", type(error).__name__)
+            return None
 
     def _read_answer(self, message: str, history: Sequence[Turn]) -> Reading:
         """The message, a bare number understood as the answer to the quantity last asked for."""

@@ -1,7 +1,8 @@
 """The second detector: how much a conversation reads like an emergency, whatever words it uses.
 
 Owns what it looks at (the message's embedding, its character n-grams, and the facts that triage read), the stored
-weights and the score. Rules come first; this catches what no rule put into words, and it only ever raises the level.
+weights, the score, and how the reader's opinion (`reader.py`) is weighed with it. Rules come first; this catches what no
+rule put into words, and doubts a rule only where everything says that the message is harmless.
 Training is `triage_train.py`, from the labelled messages in `rules/prototypes.yaml` and `rules/messages/`.
 """
 
@@ -38,11 +39,11 @@ MAX_NGRAM = 3
 READ_CHARS = 200
 # The reader's part where both have an opinion: 302 messages that neither had seen, decision 8.
 READER_WEIGHT = 0.65
-# Below these log-odds of an emergency, both together, the reader alone, and the reader for each sentence, they outweigh a
+# Below these log-odds of an emergency, both together, the reader alone, and the reader for each clause, they outweigh a
 # rule: of 182 alarms of rules among messages that the reader had not seen, 9 of 16 false ones fall and none of 166 right ones.
 DOUBT_BELOW = -4.0
 DOUBT_READER_BELOW = -4.0
-DOUBT_SENTENCE_BELOW = -1.0
+DOUBT_CLAUSE_BELOW = -1.0
 _STOPS = re.compile(r"[，,。!?！？;；\s]")
 # Longer texts are also read in windows, so that a red flag is not diluted by what surrounds it.
 WINDOW_CHARS = 160
@@ -90,7 +91,7 @@ def weighed(linear: Matrix, reader: Matrix) -> Matrix:
     return both
 
 
-def sentences(text: str) -> list[str]:
+def clauses(text: str) -> list[str]:
     """The sentences and clauses of a normalised text, when there are several; one or two characters say nothing alone."""
     parts = [part for part in _STOPS.split(text) if len(part.strip()) > 2]
     return parts if len(parts) > 1 else []
@@ -210,9 +211,9 @@ class Semantic:
         reading: Reading,
         facts: Facts,
         embedding: Vector | None,
+        read: Read,
         *,
         urgent: bool,
-        read: Read | None = None,
     ) -> list[Fired]:
         """A firing when the conversation reads like an emergency, or (unless `urgent` already) like something for today.
 
@@ -221,9 +222,9 @@ class Semantic:
         features = fact_features(reading, facts)
         point = self.point(embedding)
         best = max((self.probabilities(w, features, point) for w in windows(text)), key=emergency_score)
-        opinion = read([text]) if read is not None and len(text) <= READ_CHARS else None
-        if opinion is not None:
-            best = weighed(best, opinion[0])
+        opinions = read([text]) if len(text) <= READ_CHARS else None
+        if opinions is not None:
+            best = weighed(best, opinions[0])
         if emergency_score(best) > THRESHOLD_EMERGENCY:
             return [self._fired(Level.EMERGENCY, self.category(features, point))]
         if not urgent and urgent_score(best) > THRESHOLD_URGENT:
@@ -233,18 +234,18 @@ class Semantic:
     def doubts(self, text: str, reading: Reading, facts: Facts, embedding: Vector | None, read: Read) -> bool:
         """Whether linear model and reader together are sure that nothing in the conversation is an emergency.
 
-        The reader must be sure of every sentence by itself too, so that harmless text around a red flag hides nothing.
+        The reader must be sure of every clause by itself too, so that harmless text around a red flag hides nothing.
         """
         if len(text) > READ_CHARS:
             return False
-        opinions = read([text, *sentences(text)])
+        opinions = read([text, *clauses(text)])
         if opinions is None:
             return False
         own = self.probabilities(text, fact_features(reading, facts), self.point(embedding))
         whole, *parts = (emergency_score(opinion) for opinion in opinions)
         if whole >= DOUBT_READER_BELOW or emergency_score(weighed(own, opinions[0])) >= DOUBT_BELOW:
             return False
-        return all(part < DOUBT_SENTENCE_BELOW for part in parts)
+        return all(part < DOUBT_CLAUSE_BELOW for part in parts)
 
     def see_today(self) -> Fired:
         """What stands where the detector calls for a doctor today."""

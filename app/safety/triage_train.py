@@ -33,7 +33,7 @@ from app.safety.types import RANK, Level, Turn, Vector
 
 KNOWLEDGE = Path(__file__).parents[2] / "knowledge_base"
 SAMPLES = Path(__file__).parents[2] / "finetune" / "samples"
-INPUTS = Path(__file__).parents[2] / "tests" / "safety" / "data"
+SETS = Path(__file__).parents[2] / "tests" / "safety" / "data"
 BACKGROUND_LIMIT = 2500
 LEAST_SEEN = 3  # a feature seen less often is left out
 PENALTY_C = 1.0
@@ -111,7 +111,11 @@ def own_questions(engine: TriageEngine) -> Iterator[Example]:
     for path in sorted(SAMPLES.glob("*/alpaca.jsonl")):
         rows = [json.loads(line) for line in _lines(path)]
         texts += [(row["instruction"] + row.get("input", "")).strip() for row in rows]
-    texts += requests()
+    texts += [
+        row["text"]
+        for row in labelled_inputs()
+        if row["expected"] != "self_harm_method" and len(row["text"]) <= LONGEST
+    ]
     for text in dict.fromkeys(texts):
         if engine.assess(text).level is Level.ROUTINE:
             yield Example(text, Level.ROUTINE, origin="own", weight=OWN_WEIGHT)
@@ -120,21 +124,15 @@ def own_questions(engine: TriageEngine) -> Iterator[Example]:
             yield from _dialogue(json.loads(line)["conversations"], engine)
 
 
-def requests() -> list[str]:
-    """Labelled inputs that want something of the service (its instructions, others' data): no emergency, save self-harm."""
-    rows = [
-        json.loads(line)
-        for path in sorted(INPUTS.glob("attacks_*.jsonl"))
-        for line in _lines(path)
-        if "measured" not in path.stem
-    ]
-    return [
-        row["text"]
-        for row in rows
-        if row.get("channel", "input") == "input"
-        and row["expected"] != "self_harm_method"
-        and len(row["text"]) <= LONGEST
-    ]
+def labelled_inputs() -> Iterator[dict[str, Any]]:
+    """Messages that want something of the service (its instructions, others' data), `expected` naming what; not measured ones.
+
+    None is an emergency, save self-harm.
+    """
+    for path in sorted(SETS.glob("attacks_*.jsonl")):
+        for row in map(json.loads, () if "measured" in path.stem else _lines(path)):
+            if row.get("channel", "input") == "input":
+                yield row
 
 
 def _dialogue(turns: list[dict[str, str]], engine: TriageEngine) -> Iterator[Example]:

