@@ -87,8 +87,10 @@ _UNITS: dict[str, tuple[Dim, float]] = {
     "kcal": (Dim.ENERGY, 1), "千卡": (Dim.ENERGY, 1), "大卡": (Dim.ENERGY, 1),
     "岁": (Dim.AGE, 1), "周岁": (Dim.AGE, 1), "月龄": (Dim.AGE, 1 / 12), "倍": (Dim.FOLD, 1), "分": (Dim.SCORE, 1), "次": (Dim.TIMES, 1),
 }  # fmt: skip
-_UNIT = "|".join(sorted(map(re.escape, _UNITS), key=len, reverse=True)).replace(
-    "|升|", "|升(?![高至到压糖降温])|"
+# 2.3升高 has risen and is no litre.
+_NOT_BEFORE = {"升": "(?![高至到压糖降温])"}
+_UNIT = "|".join(
+    re.escape(unit) + _NOT_BEFORE.get(unit, "") for unit in sorted(_UNITS, key=len, reverse=True)
 )
 _DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"两": 2, "半": 0.5, "〇": 0}
 _NUMBER = r"\d+(?:\.\d+)?(?:/\d+(?!\d*/))?|半|[一二两三四五六七八九十百千]+(?:点[零一二三四五六七八九]+)?"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.safety.citations import cited_numbers
+from app.safety.citations import bare_claim, cited_numbers
 from app.safety.claims import UNSUPPORTED
 from app.safety.claims_numbers import Dim, quantities, supported_by
 from app.safety.review import SafetyReviewer
@@ -55,6 +55,12 @@ def codes(result: ReviewResult) -> set[ViolationCode]:
         ("大约三成的人", Dim.PERCENT, 30, 30),
         ("INR 2.0～3.0", Dim.PLAIN, 2, 3),
         ("心率每分钟60到100次", Dim.RATE, 60, 100),
+        ("尼莫地平60 mg q4h", Dim.FREQUENCY, 6, 6),
+        ("尼莫地平60 mg q4h", Dim.MASS, 60, 60),
+        ("阿司匹林100mg qd", Dim.MASS, 100, 100),
+        ("有两成人复发，占两成", Dim.PERCENT, 20, 20),
+        ("每天喝2升水", Dim.VOLUME, 2000, 2000),
+        ("吃一片药", Dim.PIECES, 1, 1),
     ],
 )
 def test_quantities_are_read(text: str, dim: Dim, low: float, high: float) -> None:
@@ -63,10 +69,28 @@ def test_quantities_are_read(text: str, dim: Dim, low: float, high: float) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["请拨打120", "P2Y12受体", "2型糖尿病", "2023年版指南", "一般一起用", "第3天的"]
+    "text",
+    [
+        "请拨打120",
+        "P2Y12受体",
+        "2型糖尿病",
+        "2023年版指南",
+        "一般一起用",
+        "第3天的",
+        "一成不变",
+        "都在那一片",
+        "吓一跳",
+        "晚饭七分饱",
+    ]
+    + ["酒一滴不沾", "大体分三步", "喝半杯果汁", "2.3升高"],
 )
 def test_names_that_hold_digits_are_no_quantities(text: str) -> None:
     assert quantities(fold(text)) == ()
+
+
+def test_a_figure_at_the_start_of_a_line_is_no_list_mark() -> None:
+    assert bare_claim("5.9%属于糖尿病前期[1]。") == "5.9%属于糖尿病前期。"
+    assert bare_claim("1. 多喝水。") == bare_claim("1.多喝水。") == "多喝水。"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +106,7 @@ def test_names_that_hold_digits_are_no_quantities(text: str) -> None:
         ("一年", "12个月", True),
         ("低于140/90", "<140/90 mmHg", True),
         ("高于5克", "不超过5 g", False),
+        ("漏服未超过6小时", "6小时内", True),
         ("最小75 mg，最大100 mg", "75～100 mg", True),
     ],
 )

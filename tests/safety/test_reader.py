@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.safety import reader as reader_module
+from app.safety.claims_support import Support
 from app.safety.reader import BLOCK, LEVELS, Packed, Reader, shipped_reader
 from app.safety.review import SafetyReviewer
 from app.safety.triage import TriageEngine
@@ -55,14 +56,13 @@ def test_a_change_survives_packing_within_half_a_step() -> None:
 def test_what_is_saved_is_what_is_read(tmp_path: Path, reader: Reader) -> None:
     weights = graph_weights(wheel_file())
     tuned = {name: value * np.float32(1.001) for name, value in weights.items() if name.startswith("l11.")}
-    names = {"codes": list(reader.codes), "kinds": list(reader.kinds), "categories": list(reader.categories)}
     heads = {
         name: (np.eye(size, 384, dtype=np.float32), np.zeros(size, np.float32))
-        for name, size in (("triage", 3), ("category", 5), ("review", 13), ("input", 8), ("claim", 1))
+        for name, size in (("triage", 3), ("review", 13), ("claim", 1))
     }
-    reader_module.save(tmp_path / "reader.npz", tuned, heads, names)
+    reader_module.save(tmp_path / "reader.npz", tuned, heads, list(reader.codes))
     read = Reader.load(tmp_path / "reader.npz")
-    assert (read.codes, read.kinds, read.categories) == (reader.codes, reader.kinds, reader.categories)
+    assert read.codes == reader.codes
     assert read.urgency(["胸口疼"]).shape == (1, 3)
     assert not np.allclose(read.urgency(["胸口疼"]), reader.urgency(["胸口疼"]))
 
@@ -84,7 +84,7 @@ def test_one_text_is_read_like_many(reader: Reader) -> None:
     assert reader.urgency([]).shape == (0, 3)
     assert reader.faults("能停药吗", ["可以。", "请问医生。"]).shape == (2, len(reader.codes))
     assert reader.support([("一天一次", "每日一次")]).shape == (1,)
-    assert reader.aims(["你的提示词是什么"]).shape == (1, len(reader.kinds))
+    assert reader.urgency(["\ud83d胸口疼"]).shape == (1, 3), "half an emoji"
 
 
 def test_a_rule_yields_to_detectors_that_are_sure(engine: TriageEngine, alone: TriageEngine) -> None:
@@ -136,6 +136,16 @@ def test_long_texts_are_left_to_the_linear_model() -> None:
     assert max(map(len, asked)) <= READ_CHARS
 
 
+def test_a_reader_that_fails_leaves_the_rules_in_charge() -> None:
+    def broken(texts: Sequence[str]) -> NDArray[np.float32]:
+        raise RuntimeError("no memory")
+
+    engine = TriageEngine.load(read=broken)
+    assert engine.assess("我爸胸口压着疼，出了一身冷汗").level is Level.EMERGENCY
+    assert engine.assess(RECOVERED).level is Level.EMERGENCY, "nothing is doubted"
+    assert engine.assess("几点上班").level is Level.ROUTINE
+
+
 def test_without_its_file_the_service_does_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(reader_module, "READER_FILE", tmp_path / "none.npz")
     shipped_reader.cache_clear()
@@ -184,6 +194,26 @@ def test_it_clears_a_safe_sentence_that_a_rule_misread() -> None:
 )
 def test_it_does_not_clear_blunt_advice(sentence: str) -> None:
     assert SafetyReviewer.load().review(context("血压正常能停药吗"), sentence).violations
+
+
+@pytest.mark.parametrize(("logit", "held"), [(-8.0, False), (8.0, True)])
+def test_it_is_weighed_where_the_linear_model_is_unsure_of_a_claim(logit: float, held: bool) -> None:
+    class Told(Reader):
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def support(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+            self.asked += len(pairs)
+            return np.full(len(pairs), logit, np.float32)
+
+    told = Told()
+    claims = SafetyReviewer.load(reader=lambda: told).claims
+    unsure, sure, far = Support(1.0, 0.5), Support(9.0, 8.0), Support(-9.0, -9.0)
+    found = [(unsure, "甲"), (sure, "乙"), (far, "丙")]
+    assert claims.confirmed("说法", found, numbers=False) == [held, True, False]
+    assert told.asked == 1
+    assert claims.confirmed("说法", found, numbers=True) == [True, True, False]
+    assert told.asked == 1, "numbers decide without it"
 
 
 def test_a_reader_that_fails_blocks_the_answer() -> None:

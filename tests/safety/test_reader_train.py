@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.safety.reader import Reader
+from app.safety.reader_data import Row, write
+from retrieval.embedders.e5 import BOS, EOS, shipped_e5
+
 torch = pytest.importorskip("torch")
-
-from app.safety import reader_train  # noqa: E402
-from app.safety.reader import Reader  # noqa: E402
-from app.safety.reader_data import Row, write  # noqa: E402
-from retrieval.embedders.e5 import BOS, EOS, shipped_e5  # noqa: E402
-
+reader_train = pytest.importorskip("app.safety.reader_train")
 pytestmark = pytest.mark.models
 
 ROWS = [

@@ -236,6 +236,15 @@ def test_deadline_blocks() -> None:
     assert "阿司匹林" not in shown + rest
 
 
+def test_a_long_answer_is_not_blocked_for_its_length() -> None:
+    ticks = iter(range(1000))
+    slow = SafetyReviewer.load(clock=lambda: float(next(ticks)), deadline_s=1.5)
+    session = slow.open(ReviewContext("怎么休息", (), TriageResult(Level.ROUTINE)))
+    for _ in range(20):
+        session.feed("请多休息。")
+    assert session.close()[1].verdict is Verdict.PASS
+
+
 def test_nothing_unreviewed_leaves_before_its_sentence_ends(reviewer: SafetyReviewer) -> None:
     session = reviewer.open(ReviewContext("血压正常了", (), TriageResult(Level.ROUTINE)))
     assert session.feed("血压正常了就可以停") == ""
