@@ -37,6 +37,8 @@ _WORK = re.compile(
 READER_SHARE = 0.25
 # Margin of the linear model within which the reader's logit (about -8 to 8) can change the decision.
 UNSURE = 2.0
+# Passages read for one claim and claims read of one answer at most, some 40 ms a pair: a hostile draft may be long.
+MOST_PASSAGES, MOST_CLAIMS = 2, 40
 _GENERIC = frozenset(
     {"抗生素", "抗菌药", "抗菌药物", "消炎药", "消炎药片", "消炎针", "疫苗", "减肥药", "避孕药", "激素"}
 )
@@ -81,7 +83,8 @@ class ClaimChecker:
         It is weighed with the linear model, except for a claim with `numbers`, whose agreement says more than likeness.
         """
         held = [result.supported for result, _ in found]
-        asked = [at for at, (result, _) in enumerate(found) if abs(result.margin) < UNSURE]
+        unsure = [at for at, (result, _) in enumerate(found) if abs(result.margin) < UNSURE]
+        asked = sorted(unsure, key=lambda at: -found[at][0].margin)[:MOST_PASSAGES]
         if self._reader is None or numbers or not asked:
             return held
         logits = self._reader.support([(claim, found[at][1]) for at in asked])
@@ -130,6 +133,7 @@ class Claims:
         self._assumed = frozenset(key for reading in self._said for key in reading.keys)
         self._needs = Needs(self._said, given=bool(self._passages))
         self._explained = False
+        self._reads: dict[str, list[bool]] = {}
 
     def violations(self, view: View) -> tuple[tuple[ViolationCode, str], ...]:
         """What `check` would find, without spending the one explanation of an unsupported sentence."""
@@ -206,13 +210,21 @@ class Claims:
         ]
         held = [result.supported for result in found]
         if wanted:
-            texts = [item.text for item in self._evidence]
-            pairs = list(zip(found, texts, strict=True))
-            held = self._checker.confirmed(bare_claim(raw), pairs, numbers=bool(needed))
+            held = self._read_again(bare_claim(raw), found, numbers=bool(needed))
         return sorted(
             (index for index, supported in enumerate(held) if supported),
             key=lambda index: (-found[index].score, index),
         )
+
+    def _read_again(self, claim: str, found: Sequence[Support], *, numbers: bool) -> list[bool]:
+        """`ClaimChecker.confirmed`, once for a claim that is checked twice, and for so many claims of one answer."""
+        if claim not in self._reads:
+            if len(self._reads) >= MOST_CLAIMS:
+                return [result.supported for result in found]
+            texts = (item.text for item in self._evidence)
+            pairs = list(zip(found, texts, strict=True))
+            self._reads[claim] = self._checker.confirmed(claim, pairs, numbers=numbers)
+        return self._reads[claim]
 
     def _together(self, claim: Reading, needed: Sequence[Quantity], cited: Sequence[int]) -> bool:
         """True when the cited passages support the claim only jointly (a number each)."""

@@ -87,8 +87,8 @@ class SafetyReviewer:
         `graph` resolves medicines and their interactions (the medical graph; without it a small reviewed table).
         `triage` reads the draft for red flags. `reader` gives the transformer for a second opinion, or None to do without.
         `prompts` are the system prompts that no answer may repeat. With `cite_missing` a supported number without a
-        citation gets one, which makes the verdict `amended`. `deadline_s` bounds the time spent on one piece of an answer,
-        so that a long answer on a busy machine is not blocked for its length.
+        citation gets one, which makes the verdict `amended`. `deadline_s` bounds the time spent on one sentence, so that a
+        long answer on a busy machine is not blocked for its length.
         `alarm` is told why a reload was refused.
 
         Raises one of `UNUSABLE` when the folder cannot be used (a `pydantic.ValidationError` is a `ValueError`).

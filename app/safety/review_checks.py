@@ -23,6 +23,8 @@ from app.safety.review_wording import Wording
 from app.safety.types import Audience, Level, ReviewContext, Triage, Violation, ViolationCode
 
 PROMPT_OVERLAP_CHARS = 18
+# Sentences of one answer that the reader reads at most, some 15 ms each: no answer is so long, a hostile draft may be.
+MOST_READ = 80
 CRISIS_CATEGORIES = frozenset({"self_harm", "suicide", "crisis", "self-harm"})
 
 LIST_ITEM = re.compile(r"\s*(?:[-*•·+]|\d{1,2}\s*[.、)）]|[①-⑳]|[一二三四五六七八九十]+、)")
@@ -104,6 +106,7 @@ class Checks:
         self.cared = False
         self.found_pair = False
         self._rejecting_list = False
+        self._read = 0
 
     def judge(self, raw: str) -> Judged:
         """Run every check that needs no other sentence."""
@@ -140,10 +143,7 @@ class Checks:
         yielding = any(found.rule.yields for found in judged.found)
         if judged.found and not yielding:
             return
-        reader, question = self._parts.reader, self._context.question
-        opinion = None
-        if reader is not None:
-            opinion = self._parts.detector.opinion(judged.view, question, reader, doubted=yielding)
+        opinion = self._opinion(judged.view, doubted=yielding)
         if yielding:
             if opinion is not None and opinion.harmless:
                 judged.found = [found for found in judged.found if not found.rule.yields]
@@ -159,6 +159,15 @@ class Checks:
         found = Found(rule, held | (frozenset({"refuted"}) if judged.view.reported else frozenset()))
         if not (held and (self.cared or judged.view.cares)):
             judged.found.append(found)
+
+    def _opinion(self, view: View, *, doubted: bool) -> Opinion | None:
+        """What linear model and reader make of the sentence; the reader only reads so many sentences of one answer."""
+        reader = self._parts.reader
+        if reader is None or self._read >= MOST_READ:
+            return None
+        opinion = self._parts.detector.opinion(view, self._context.question, reader, doubted=doubted)
+        self._read += opinion is not None
+        return opinion
 
     def _suspicion(self, view: View, opinion: Opinion | None) -> tuple[Suspicion | None, Rule | None]:
         """What the models suspect, and the rule that stands in for it; without an opinion the linear model speaks alone."""

@@ -1,7 +1,7 @@
 """The review of one answer while it is being written: hold, release, amend, block.
 
 Owns what is released when, and the verdict. What is wrong with a sentence is found in `review_checks.py`. It fails
-closed: an exception, or a piece that took longer than the deadline, ends the answer with a reviewed sentence.
+closed: an exception, or a sentence that took longer than the deadline, ends the answer with a reviewed sentence.
 """
 
 from __future__ import annotations
@@ -65,12 +65,9 @@ class Session:
     def _safely(self, step: Callable[[], None]) -> str:
         if self._blocked:
             return ""
-        mark, started = len(self._shown), self._parts.clock()
+        mark = len(self._shown)
         try:
             step()
-            spent_s = self._parts.clock() - started
-            if spent_s > self._parts.deadline_s:
-                raise TimeoutError(f"review took {spent_s:.3f} s")
         except Exception as error:
             # Only the kind of error: its message or trace could hold the patient's words.
             log.error("review failed, answer blocked: %s", type(error).__name__)
@@ -99,11 +96,15 @@ class Session:
 
     def _take(self, sentences: list[str]) -> None:
         for raw in sentences:
+            started = self._parts.clock()
             self._sentences += SUBSTANCE.search(raw) is not None
             for ready in self._settle(self._checks.judge(raw)):
                 self._release(ready)
                 if self._blocked:
                     return
+            spent_s = self._parts.clock() - started
+            if spent_s > self._parts.deadline_s:
+                raise TimeoutError(f"review of a sentence took {spent_s:.3f} s")
 
     def _finish(self) -> None:
         self._take(self._buffer.close())
