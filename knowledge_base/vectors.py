@@ -11,7 +11,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,26 +30,11 @@ Progress = Callable[[int, int], None]
 Vectors = dict[bytes, NDArray[np.float16]]
 
 
-class Space(Protocol):
-    """Moves vectors of documents, (n, dim) to (n, dim) unit vectors."""
-
-    def documents(self, raw: Matrix) -> Matrix: ...
-
-
-@runtime_checkable
-class MovedEmbedder(Protocol):
-    """An embedder that moves another one's vectors. The other one's are cached: moving is cheap, and may change."""
-
-    base: Embedder
-    space: Space
-
-
 class VectorCache:
     """Dense vectors of one embedder as float16: the error of a cosine is below 0.001. One user at a time."""
 
     def __init__(self, embedder: Embedder, *, folder: Path | None = None, shipped: Path = SHIPPED) -> None:
-        self._moved = embedder if isinstance(embedder, MovedEmbedder) else None
-        self._embedder = embedder if self._moved is None else self._moved.base
+        self._embedder = embedder
         name = self._embedder.name
         self._file = None if folder is None else folder / f"vectors-{name}.npz"
         self._shipped = _read(shipped / f"{name}.npz", embedder.dim)
@@ -98,8 +83,6 @@ class VectorCache:
         if not texts:
             return np.zeros((0, self._embedder.dim), dtype=np.float32)
         rows = np.stack([self._get(text) for text in texts]).astype(np.float32)
-        if self._moved is not None:
-            return self._moved.space.documents(rows)
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
 

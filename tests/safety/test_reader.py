@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from app.safety import reader as reader_module
 from app.safety.claims_support import Support
-from app.safety.reader import BLOCK, LEVELS, Packed, Reader, shipped_reader
+from app.safety.reader import Reader, shipped_reader
 from app.safety.review import SafetyReviewer
 from app.safety.triage import TriageEngine
 from app.safety.triage_semantic import READ_CHARS, read_urgency
 from app.safety.types import Audience, Level, ReviewContext, TriageResult, Turn, Verdict, ViolationCode
-from retrieval.embedders.e5 import graph_weights, wheel_file
 from tests.safety.test_triage_properties import HARMLESS_AFTER, HARMLESS_BEFORE, RED_FLAGS
 
-RECOVERED = "我抑郁症吃药好多了,想停"
+HARMLESS = "这个口罩闷得人窒息，有没有透气的防花粉款"
 
 
 @pytest.fixture(scope="module")
@@ -44,23 +43,12 @@ def context(question: str, audience: Audience = Audience.PATIENT) -> ReviewConte
     return ReviewContext(question, (), TriageResult(Level.ROUTINE), audience)
 
 
-def test_a_change_survives_packing_within_half_a_step() -> None:
-    change = np.random.default_rng(5).normal(0, 0.01, (3, BLOCK)).astype(np.float32)
-    packed = Packed.of(change)
-    steps = packed.steps.astype(np.float32)[:, None]
-    assert np.abs(packed.levels).max() <= LEVELS
-    assert (np.abs(packed.values().reshape(change.shape) - change) <= steps * 0.51).all()
-    assert not Packed.of(np.zeros((1, BLOCK), np.float32)).values().any()
-
-
 def test_what_is_saved_is_what_is_read(tmp_path: Path, reader: Reader) -> None:
-    weights = graph_weights(wheel_file())
-    tuned = {name: value * np.float32(1.001) for name, value in weights.items() if name.startswith("l11.")}
+    sizes = {"triage": 3, "review": len(reader.codes), "claim": 1}
     heads = {
-        name: (np.eye(size, 384, dtype=np.float32), np.zeros(size, np.float32))
-        for name, size in (("triage", 3), ("review", 13), ("claim", 1))
+        n: (np.eye(size, 384, dtype=np.float32), np.zeros(size, np.float32)) for n, size in sizes.items()
     }
-    reader_module.save(tmp_path / "reader.npz", tuned, heads, list(reader.codes))
+    reader_module.save(tmp_path / "reader.npz", heads, list(reader.codes))
     read = Reader.load(tmp_path / "reader.npz")
     assert read.codes == reader.codes
     assert read.urgency(["胸口疼"]).shape == (1, 3)
@@ -88,8 +76,8 @@ def test_one_text_is_read_like_many(reader: Reader) -> None:
 
 
 def test_a_rule_yields_to_detectors_that_are_sure(engine: TriageEngine, alone: TriageEngine) -> None:
-    assert alone.assess(RECOVERED).level is Level.EMERGENCY
-    told = engine.assess(RECOVERED)
+    assert alone.assess(HARMLESS).level is Level.EMERGENCY
+    told = engine.assess(HARMLESS)
     assert told.level is Level.URGENT
     assert told.rules[0].endswith("_doubted"), "the rule that was doubted stays named"
     assert told.notices[0].kind == "urgent"
@@ -109,7 +97,7 @@ def test_values_suicide_and_firm_rules_yield_to_nobody(alone: TriageEngine, mess
 
 def test_a_conversation_is_not_doubted(engine: TriageEngine) -> None:
     history = [Turn("user", "你好"), Turn("assistant", "您好，请问哪里不舒服？")]
-    assert engine.assess(RECOVERED, history).level is Level.EMERGENCY
+    assert engine.assess(HARMLESS, history).level is Level.EMERGENCY
 
 
 def test_harmless_text_around_a_red_flag_hides_nothing(engine: TriageEngine) -> None:
@@ -142,7 +130,7 @@ def test_a_reader_that_fails_leaves_the_rules_in_charge() -> None:
 
     engine = TriageEngine.load(read=broken)
     assert engine.assess("我爸胸口压着疼，出了一身冷汗").level is Level.EMERGENCY
-    assert engine.assess(RECOVERED).level is Level.EMERGENCY, "nothing is doubted"
+    assert engine.assess(HARMLESS).level is Level.EMERGENCY, "nothing is doubted"
     assert engine.assess("几点上班").level is Level.ROUTINE
 
 
@@ -182,8 +170,8 @@ def test_it_finds_what_no_rule_puts_into_words(question: str, sentence: str, cod
 
 
 def test_it_clears_a_safe_sentence_that_a_rule_misread() -> None:
-    sentence = "家里有人已经在用它代替药的，建议尽快复诊。"
-    question = context("网上说纳豆激酶能溶血栓是真的吗")
+    sentence = "换过瓣膜的人洗牙前确实常需要预防性用一次抗生素，用哪种、什么时候吃，请先问心内科和牙医。"
+    question = context("我换过瓣膜，下周洗牙")
     assert SafetyReviewer.load(reader=lambda: None).review(question, sentence).violations
     assert not SafetyReviewer.load().review(question, sentence).violations
 
@@ -212,8 +200,9 @@ def test_it_is_weighed_where_the_linear_model_is_unsure_of_a_claim(logit: float,
     found = [(unsure, "甲"), (sure, "乙"), (far, "丙")]
     assert claims.confirmed("说法", found, numbers=False) == [held, True, False]
     assert told.asked == 1
-    assert claims.confirmed("说法", found, numbers=True) == [True, True, False]
-    assert told.asked == 1, "numbers decide without it"
+    slightly = [(Support(-0.5, -0.5), "甲")]
+    agreeing = claims.confirmed("说法", slightly, numbers=True)
+    assert agreeing == [held], "agreeing numbers speak for it, and do not decide alone"
 
 
 def test_a_reader_that_fails_blocks_the_answer() -> None:
