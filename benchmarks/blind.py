@@ -23,7 +23,7 @@ from app.safety.review import SafetyReviewer
 from app.safety.triage import TriageEngine
 from retrieval.graph import MedicalGraph
 
-SETS = ("measured2", "measured3", "measured4", "measured5", "measured6", "measured7")
+SETS = ("measured2", "measured3", "measured4", "measured5", "measured6", "measured7", "measured8")
 
 
 def figures(name: str, reviewer: SafetyReviewer, triage: TriageEngine) -> dict[str, Any]:
