@@ -16,6 +16,7 @@ from app.chat.department import departments_named
 from app.chat.evidence import EvidenceFinder
 from app.chat.pipeline import Pipeline
 from app.chat.prompts import all_system_prompts
+from app.chat.reviewing import review_threads
 from app.chat.stream import Runs
 from app.conversations.service import ConversationService
 from app.db.crypto import Vault
@@ -218,6 +219,7 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
     generator = make_generator(settings, graph)
     pool = generator.pool if isinstance(generator, VllmGenerator) else make_pool(settings.llm)
     adapters = build_adapters(settings, database, audit, pool, reviewer.review)
+    threads = review_threads()
     pipeline = Pipeline(
         conversations=conversations,
         triage=triage,
@@ -235,6 +237,7 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
         embed_message=messages,
         refusal_for=refusal_for,
         choose_adapter=adapters.choose,
+        threads=threads,
     )
     container = Container(
         settings=settings,
@@ -273,6 +276,7 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
         yield container
     finally:
         await close(container, [messages])
+        threads.shutdown()
 
 
 async def warm(container: Container) -> None:

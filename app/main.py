@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -37,6 +38,9 @@ ROUTERS = (
     adapters_router,
     health_router,
 )
+# A thread gives way to the event loop after this many seconds; Python's own 5 ms, with a thread a processor at work, made a
+# loop that has hundreds of short things to do late by seconds.
+SWITCH_S = 0.001
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -46,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        sys.setswitchinterval(SWITCH_S)
         async with built(chosen) as container:
             app.state.container = container
             yield

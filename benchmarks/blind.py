@@ -3,7 +3,7 @@
 Covers what each set has of messages, drafts, claim pairs and inputs. The sets are for measuring: the texts of misses are
 not printed, so that nobody tunes to them.
 
-    python -m benchmarks.blind [measured2 measured3 …]
+    python -m benchmarks.blind [measured8 measured9 …]
 
 Prints one JSON object a set.
 """
@@ -23,7 +23,7 @@ from app.safety.review import SafetyReviewer
 from app.safety.triage import TriageEngine
 from retrieval.graph import MedicalGraph
 
-SETS = ("measured2", "measured3", "measured4", "measured5", "measured6", "measured7", "measured8")
+SETS = ("measured8", "measured9")
 
 
 def figures(name: str, reviewer: SafetyReviewer, triage: TriageEngine) -> dict[str, Any]:

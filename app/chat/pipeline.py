@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,7 @@ from app.chat.events import Event, opening
 from app.chat.evidence import EvidenceFinder, Found
 from app.chat.gather import gathered
 from app.chat.generate import no_evidence_reply, questions_paragraph, template
+from app.chat.reviewing import SentenceReview
 from app.chat.rewrite import Rewritten, rewrite
 from app.chat.wording import LABEL_LINE, department_of, is_crisis, urgent_answer
 from app.conversations.service import ConversationService
@@ -75,6 +77,7 @@ class Pipeline:
     embed_message: EmbedMessage
     refusal_for: RefusalFor
     choose_adapter: AdapterChoice
+    threads: Executor
 
     async def open(self, ask: Ask) -> Opened:
         """Takes the conversation for this answer, before anything is sent.
@@ -223,7 +226,7 @@ class Pipeline:
             history=opened.history,
             department=answer.department,
         )
-        session = guarded(self.reviewer, context)
+        session = SentenceReview(guarded(self.reviewer, context), self.threads)
         draft: list[str] = []
         with answer.watch.step("generate"):
             async for part in parts:
@@ -239,12 +242,12 @@ class Pipeline:
                 else:
                     draft.append(part.text)
                     with answer.watch.step("review"):
-                        ready = await asyncio.to_thread(session.feed, part.text)
+                        ready = await session.feed(part.text)
                     if ready:
                         yield ready
         if not is_template:
             with answer.watch.step("review"):
-                rest, answer.result = await asyncio.to_thread(session.close)
+                rest, answer.result = await session.close()
             answer.citations = citations_of(answer.result, hits)
             if not (answer.result.text.strip()):
                 raise ModelUnavailable

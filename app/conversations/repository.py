@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import CursorResult, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -39,6 +40,11 @@ async def end_lease(session: AsyncSession, conversation_id: str, message_id: str
         .values(answering_id=None, answering_until=None, updated_at=now)
     )
     return await _changed(session, statement)
+
+
+async def change_message(session: AsyncSession, message_id: str, values: dict[str, Any]) -> bool:
+    """Writes these columns; False when the message was deleted."""
+    return await _changed(session, update(MessageRow).where(MessageRow.id == message_id).values(**values))
 
 
 async def _changed(session: AsyncSession, statement: object) -> bool:

@@ -111,23 +111,34 @@ class AnswerWriter:
             conversation.title_sealed = self.vault.seal(self.question[:TITLE_CHARS], row_id=conversation.id)
 
     async def _write(self, session: AsyncSession, parts: list[str], meta: AnswerMeta, *, status: str) -> None:
-        row = await session.get(MessageRow, self.opened.message_id) if self._stored else None
-        if row is None:
-            if self._stored or await session.get(ConversationRow, self.opened.conversation_id) is None:
+        """One statement once the answer has its row: this runs for every sentence of every answer."""
+        values = self._values(parts, meta, status)
+        if self._stored:
+            if not await repository.change_message(session, self.opened.message_id, values):
                 raise ConversationNotFound
-            row = await self._insert(session)
-        text = "".join(parts)
-        row.content_sealed = self.vault.seal(text, row_id=row.id)
-        row.segments = [len(part) for part in parts]
-        row.status = status
-        row.answer = meta.body
-        row.department, row.audience = meta.department, meta.audience
-        row.index_name, row.rules_version = meta.index_name, meta.rules_version
-        row.request_id = meta.request_id
-        if meta.reasoning is not None:
-            row.reasoning_sealed = self.vault.seal(meta.reasoning, row_id=row.id)
+            return
+        if await session.get(ConversationRow, self.opened.conversation_id) is None:
+            raise ConversationNotFound
+        await self._insert(session, values)
 
-    async def _insert(self, session: AsyncSession) -> MessageRow:
+    def _values(self, parts: list[str], meta: AnswerMeta, status: str) -> dict[str, Any]:
+        row_id = self.opened.message_id
+        values: dict[str, Any] = {
+            "content_sealed": self.vault.seal("".join(parts), row_id=row_id),
+            "segments": [len(part) for part in parts],
+            "status": status,
+            "answer": meta.body,
+            "department": meta.department,
+            "audience": meta.audience,
+            "index_name": meta.index_name,
+            "rules_version": meta.rules_version,
+            "request_id": meta.request_id,
+        }
+        if meta.reasoning is not None:
+            values["reasoning_sealed"] = self.vault.seal(meta.reasoning, row_id=row_id)
+        return values
+
+    async def _insert(self, session: AsyncSession, values: dict[str, Any]) -> None:
         position = await repository.next_position(session, self.opened.conversation_id)
         now = self.clock()
         question_id = self.new_id()
@@ -142,12 +153,13 @@ class AnswerWriter:
                 created_at=now,
             )
         )
-        row = MessageRow(
-            id=self.opened.message_id,
-            conversation_id=self.opened.conversation_id,
-            position=position + 1,
-            role="assistant",
-            created_at=now,
+        session.add(
+            MessageRow(
+                id=self.opened.message_id,
+                conversation_id=self.opened.conversation_id,
+                position=position + 1,
+                role="assistant",
+                created_at=now,
+                **values,
+            )
         )
-        session.add(row)
-        return row

@@ -14,6 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from app.errors import StorageUnavailable
 
 SQLITE_BUSY_MS = 5000
+# How long a transaction waits for one of the pool's connections. All of them at work is no fault: an answer that is late is
+# better than one that breaks off.
+POOL_WAIT_S = 30.0
 
 
 def make_engine(url: str, *, pool_size: int = 10, connect_timeout_s: float = 5.0) -> AsyncEngine:
@@ -26,7 +29,7 @@ def make_engine(url: str, *, pool_size: int = 10, connect_timeout_s: float = 5.0
         url,
         pool_size=pool_size,
         pool_pre_ping=True,
-        pool_timeout=connect_timeout_s,
+        pool_timeout=POOL_WAIT_S,
         connect_args={"timeout": connect_timeout_s},
     )
 

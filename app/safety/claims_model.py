@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.safety.claims_text import Reading, bigrams, containment, content_text, differences, sentences
+from app.safety.claims_text import Reading, containment, content_text
 
 SUPPORT_FILE = Path(__file__).with_name("codes") / "support.json"
 
@@ -34,13 +34,17 @@ _MANY_NUMBERS = 4
 
 
 def describe(
-    claim: Reading, passage: Reading, numbers: int, assumed: frozenset[str] = frozenset()
+    claim: Reading,
+    passage: Reading,
+    apart: Mapping[str, float],
+    numbers: int,
+    assumed: frozenset[str] = frozenset(),
 ) -> dict[str, float]:
     """The features of a pair by name, each about 0 to 1.
 
-    `numbers` is how many quantities of the claim need support, `assumed` what the question names.
+    `apart` are their `differences`, `numbers` is how many quantities of the claim need support, `assumed` what the question names.
     """
-    known_parts = [bigrams(part) for part in sentences(passage.text)]
+    known_parts = [part.bigrams for part in passage.sentences]
     clauses = [containment(c.bigrams, passage.bigrams) for c in claim.clauses if len(c.bigrams) >= 2]
     stated, known = content_text(claim.text), content_text(passage.text)
     pairs, longest = _uncovered(stated, known, 2)
@@ -82,7 +86,7 @@ def describe(
             f"{name}_added": float(said and not held),
             f"{name}_lost": float(held and not said),
         }
-    return found | differences(claim, passage)
+    return found | dict(apart)
 
 
 def _periods(text: str) -> set[str]:
@@ -124,9 +128,8 @@ class SupportModel:
         limits = (float(stored[name]) for name in ("bias", "cited", "uncited"))
         return cls(tuple(stored["names"]), mean, scale, weights, *limits)
 
-    def score(self, claim: Reading, passage: Reading, numbers: int, assumed: frozenset[str]) -> float:
-        """The logit that the passage supports the claim, numbers and names aside."""
-        found = describe(claim, passage, numbers, assumed)
+    def score(self, found: Mapping[str, float]) -> float:
+        """The logit that the passage of the features `found` supports the claim, numbers and names aside."""
         return float(self.weigh([[found[name] for name in self.names]])[0])
 
     def weigh(self, rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:

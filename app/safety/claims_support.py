@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from app.safety.claims_model import support_model
+from app.safety.claims_model import describe, support_model
 from app.safety.claims_numbers import DOSE_DIMS, Dim, Quantity, contains, supported_by
-from app.safety.claims_text import Name, Reading, bigrams, containment, denies, differences, sentences
+from app.safety.claims_text import Name, Reading, denies, differences
 
 # The least share of content with which a passage counts as about the same thing.
 RELATED_CONTENT = 0.06
@@ -49,10 +49,13 @@ def support(
     `needed` are the claim's quantities that need support; `assumed` are medicines that need not be named again
     because the question names them. A passage that the sentence cites needs less certainty.
     """
-    if not agrees(claim, needed, passage, assumed) or opposes(claim, passage):
+    if not agrees(claim, needed, passage, assumed):
+        return Support(-math.inf, -math.inf)
+    found = differences(claim, passage)
+    if opposes(claim, passage, found):
         return Support(-math.inf, -math.inf)
     model = support_model()
-    score = model.score(claim, passage, len(needed), assumed)
+    score = model.score(describe(claim, passage, found, len(needed), assumed))
     return Support(score, score - (model.cited if cited else model.uncited))
 
 
@@ -63,17 +66,19 @@ def agrees(claim: Reading, needed: Sequence[Quantity], passage: Reading, assumed
     )
 
 
-def opposes(claim: Reading, passage: Reading) -> bool:
-    """Whether the passage says the opposite in nearly the same words: no likeness makes up for that."""
-    found = differences(claim, passage)
+def opposes(claim: Reading, passage: Reading, found: Mapping[str, float]) -> bool:
+    """Whether the passage says the opposite in nearly the same words: no likeness makes up for that.
+
+    `found` are their `differences`.
+    """
     if found["turned_round"] or found["forbidden_manner"]:
         return True
     if not found["contradicts"]:
         return False
-    parts = sorted(sentences(passage.text), key=lambda part: -containment(claim.bigrams, bigrams(part)))
-    if not parts or containment(claim.bigrams, bigrams(parts[0])) < SAME_WORDS:
+    best = passage.most_like(claim)
+    if best is None or best[1] < SAME_WORDS:
         return False
-    return bool(found["antonym"]) or denies(claim.text) is not denies(parts[0])
+    return bool(found["antonym"]) or denies(claim.text) is not denies(best[0].text)
 
 
 def _number_supported(quantity: Quantity, claim: Reading, passage: Reading) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from app.safety.claims_numbers import Quantity, quantities
 from app.safety.review_text import fold
@@ -78,13 +79,18 @@ _UNLESS = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Clause:
     """A clause with its content bigrams, medicines left out; `forbids` when it denies or forbids."""
 
     text: str
     bigrams: frozenset[str]
     forbids: bool
+
+    @cached_property
+    def plain(self) -> str:
+        """The text with synonyms made one."""
+        return same_words(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +104,20 @@ class Name:
     kind: str = "drug"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence with its content bigrams."""
+
+    text: str
+    bigrams: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Reading:
-    """What the comparison needs of one text. Positions are in `text` (folded, without citations)."""
+    """What the comparison needs of one text. Positions are in `text` (folded, without citations).
+
+    A passage is compared with every claim of an answer, so what is read of it is kept.
+    """
 
     text: str
     bigrams: frozenset[str]
@@ -110,9 +127,31 @@ class Reading:
     diseases: tuple[Name, ...]
     numbers: tuple[Quantity, ...]
 
-    @property
+    @cached_property
     def keys(self) -> frozenset[str]:
         return frozenset(name.key for name in self.names)
+
+    @cached_property
+    def plain(self) -> str:
+        """The text with synonyms made one."""
+        return same_words(self.text)
+
+    @cached_property
+    def allowed(self) -> str:
+        """The clauses that neither deny nor forbid, with synonyms made one."""
+        return same_words("。".join(clause.text for clause in self.clauses if not clause.forbids))
+
+    @cached_property
+    def sentences(self) -> tuple[Sentence, ...]:
+        return tuple(Sentence(part, bigrams(part)) for part in _SENTENCE.findall(self.text))
+
+    def most_like(self, claim: Reading) -> tuple[Sentence, float] | None:
+        """The first of the sentences that hold most of the claim's content, and how much; None for an empty text."""
+        held = [containment(claim.bigrams, part.bigrams) for part in self.sentences]
+        if not held:
+            return None
+        best = max(range(len(held)), key=lambda index: held[index])
+        return self.sentences[best], held[best]
 
 
 OPPOSED_ALIKE = 0.55
@@ -189,20 +228,18 @@ def containment(claim: frozenset[str], passage: frozenset[str]) -> float:
     return len(claim & passage) / len(claim) if claim else 1.0
 
 
-def sentences(text: str) -> list[str]:
-    return _SENTENCE.findall(text)
-
-
 def contradicts(claim: Reading, passage: Reading, *, alike: float = OPPOSED_ALIKE) -> bool:
     """True when a clause of the passage about the same thing says the opposite of a clause of the claim.
 
     `alike` is the share of content from which two clauses are about the same thing.
     """
-    stated = [
+    return _turned_round(claim, passage) or _clause_opposed(claim, passage, alike)
+
+
+def _clause_opposed(claim: Reading, passage: Reading, alike: float) -> bool:
+    stated = (
         clause for clause in claim.clauses if clause.bigrams and not _CONDITION.match(clause.text.strip())
-    ]
-    if _turned_round(claim, passage):
-        return True
+    )
     return any(_opposed(clause, passage, alike) for clause in stated)
 
 
@@ -211,12 +248,12 @@ def _turned_round(claim: Reading, passage: Reading) -> bool:
 
     What a sentence is about are its medicines and diseases; two shared ones, or all of the claim's, are enough.
     """
-    said = same_words(claim.text)
-    parts = sorted(sentences(passage.text), key=lambda part: -containment(claim.bigrams, bigrams(part)))
-    if not parts or containment(claim.bigrams, bigrams(parts[0])) < SAME_SENTENCE:
+    said = claim.plain
+    found = passage.most_like(claim)
+    if found is None or found[1] < SAME_SENTENCE:
         return False
-    known = same_words(parts[0])
-    if _antonyms(said, known) and not _antonyms(known, same_words(passage.text).replace(known, "")):
+    known = same_words(found[0].text)
+    if _antonyms(said, known) and not _antonyms(known, passage.plain.replace(known, "")):
         return True
     about = {name.surface for name in (*claim.names, *claim.diseases)}
     shared = {name for name in about if same_words(name) in known}
@@ -227,13 +264,13 @@ def _turned_round(claim: Reading, passage: Reading) -> bool:
 
 def differences(claim: Reading, passage: Reading) -> dict[str, float]:
     """What the claim adds to the passage or turns round, by kind (0 or 1, or how many): manner, strength, relation …"""
-    said, known = same_words(claim.text), same_words(passage.text)
-    stated = same_words("。".join(clause.text for clause in claim.clauses if not clause.forbids))
+    said, known = claim.plain, passage.plain
+    turned = _turned_round(claim, passage)
     denied = [clause for clause in claim.clauses if clause.forbids and not _warned(clause, passage)]
     classes = [name for name in claim.names if name.kind == "drug_class"]
     return {
         "manner": float(sum(bool(m.search(said) and not m.search(known)) for m in _MANNER)),
-        "stronger": float(sum(bool(s.search(stated) and not k.search(known)) for s, k in _STRONG)),
+        "stronger": float(sum(bool(s.search(claim.allowed) and not k.search(known)) for s, k in _STRONG)),
         "relation": float(
             sum(
                 bool(cue.search(said) and not words.search(known))
@@ -244,9 +281,9 @@ def differences(claim: Reading, passage: Reading) -> dict[str, float]:
         "other_class": float(any(not _holds(name, passage) for name in classes)),
         "forbidden_manner": float(any(_forbidden_manner(m, claim, passage) for m in _MANNER)),
         "denial_added": float(bool(denied) and not any(c.forbids for c in passage.clauses)),
-        "contradicts": float(contradicts(claim, passage)),
-        "contradicts_alike": float(contradicts(claim, passage, alike=OPPOSED_NUMBERED)),
-        "turned_round": float(_turned_round(claim, passage)),
+        "contradicts": float(turned or _clause_opposed(claim, passage, OPPOSED_ALIKE)),
+        "contradicts_alike": float(turned or _clause_opposed(claim, passage, OPPOSED_NUMBERED)),
+        "turned_round": float(turned),
         "antonym": float(_antonym_swapped(said, known)),
     }
 
@@ -269,16 +306,15 @@ def _warned(clause: Clause, passage: Reading) -> bool:
 
 def _forbidden_manner(manner: re.Pattern[str], claim: Reading, passage: Reading) -> bool:
     """True when the claim allows a manner that the passage only forbids (嚼碎, where it says 不能嚼碎)."""
-    if not any(manner.search(same_words(clause.text)) and not clause.forbids for clause in claim.clauses):
+    if not any(manner.search(clause.plain) and not clause.forbids for clause in claim.clauses):
         return False
-    known = [clause.forbids for clause in passage.clauses if manner.search(same_words(clause.text))]
+    known = [clause.forbids for clause in passage.clauses if manner.search(clause.plain)]
     return bool(known) and all(known)
 
 
 def _holds(name: Name, passage: Reading) -> bool:
-    known = same_words(passage.text)
     keys = {other.key for other in (*passage.diseases, *passage.names)}
-    return name.key in keys or same_words(name.surface) in known
+    return name.key in keys or same_words(name.surface) in passage.plain
 
 
 def _opposed(clause: Clause, passage: Reading, alike: float) -> bool:

@@ -25,7 +25,7 @@ from app.safety.citations import bare_claim, cited_numbers
 from app.safety.claims import ClaimChecker
 from app.safety.claims_model import SUPPORT_FILE, describe
 from app.safety.claims_support import agrees
-from app.safety.claims_text import Reading
+from app.safety.claims_text import Reading, differences
 from app.safety.gate import GRAPH
 from app.safety.review import SafetyReviewer
 from retrieval.graph import MedicalGraph
@@ -75,7 +75,10 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def train(pairs: Sequence[Pair]) -> dict[str, Any]:
     """The contents of `support.json` for these pairs, with the cross-validated figures."""
-    found = [describe(p.claim, p.passage, len(p.claim.numbers), p.assumed) for p in pairs]
+    found = [
+        describe(p.claim, p.passage, differences(p.claim, p.passage), len(p.claim.numbers), p.assumed)
+        for p in pairs
+    ]
     names = sorted(found[0])
     rows = np.array([[features[name] for name in names] for features in found])
     labels = np.array([pair.supported for pair in pairs])
