@@ -46,7 +46,7 @@ from retrieval.graph import MedicalGraph
 from retrieval.rerank.embedded import EmbeddedReranker
 from retrieval.search import Searcher, SearchSettings
 from retrieval.store import MilvusStore
-from retrieval.types import Embedder, Reranker
+from retrieval.types import ANXIN_E5, Embedder, Reranker
 
 TOPIC_TYPES = frozenset({"drug", "drug_class", "disease", "procedure", "test", "indicator", "food"})
 INDEX_WATCH_S = 5.0
@@ -188,9 +188,7 @@ async def built(settings: Settings) -> AsyncIterator[Container]:
     )
     graph = await asyncio.to_thread(MedicalGraph.load, settings.graph_dir)
     embedder = await asyncio.to_thread(make_embedder, embedder_spec(settings))
-    local = (
-        embedder if embedder.name == "anxin_e5" else await asyncio.to_thread(make_embedder, EmbedderSpec())
-    )
+    local = embedder if embedder.name == ANXIN_E5 else await asyncio.to_thread(make_embedder, EmbedderSpec())
     messages = MessageEmbedder(local)
     reranker = await asyncio.to_thread(make_reranker, settings, graph)
     store = make_store(settings)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.tokens import DATA
+from retrieval.types import ANXIN_E5
 
 FILE = DATA / "calibration.json"
 EVIDENCE_THRESHOLD = 0.5
@@ -39,7 +40,7 @@ class Calibration:
         return np.asarray(1.0 / (1.0 + np.exp(-exponents)))
 
 
-def shipped_calibration(reranker: str, embedder: str = "anxin_e5", path: Path = FILE) -> Calibration:
+def shipped_calibration(reranker: str, embedder: str = ANXIN_E5, path: Path = FILE) -> Calibration:
     """The entry of a reranker over an embedder's vectors; without one, the plain threshold."""
     entry = json.loads(path.read_text(encoding="utf-8")).get(f"{reranker}/{embedder}")
     if entry is None:

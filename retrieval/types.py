@@ -17,6 +17,10 @@ Matrix = NDArray[np.float32]
 SparseVector = dict[int, float]
 Purpose = Literal["query", "document"]
 
+# The shipped encoder. A newly trained one gets the next number: its vectors and older ones cannot be compared, so neither
+# the cache of vectors nor a collection of one may serve the other.
+ANXIN_E5 = "anxin_e5_2"
+
 
 class EvidenceLevel(StrEnum):
     SUFFICIENT = "sufficient"

@@ -1,9 +1,9 @@
-"""Heads on the service's encoder that read messages and answers for what linear models over words miss.
+"""Heads on two encoders that read messages and answers for what linear models over words miss.
 
-The encoder is the one that finds passages (`retrieval/embedders/e5.py`); three linear heads on its unit vectors say how urgent
-a message is, which codes a sentence of an answer breaks in the light of its question, and whether a passage supports a
-claim. Owns the file `reader.npz`, how texts are put to the encoder, and the logits. A message is read from the very vector
-that it is searched with. What the logits lead to is decided in `triage_semantic.py`, `review_detector.py` and `claims.py`.
+Linear heads on unit vectors say how urgent a message is, which codes a sentence of an answer breaks in the light of its
+question, and whether a passage supports a claim. A message is read from the very vector that it is searched with
+(`retrieval/embedders/e5.py`); two texts side by side are read by an encoder that keeps all that it was trained to
+(decision 10). Owns `reader.npz` (the heads), `pairs.npz` (that encoder), how texts are put to them, and the logits. What the logits lead to is decided in `triage_semantic.py`, `review_detector.py` and `claims.py`.
 Training is `finetune.encoder`.
 """
 
@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.safety.types import ViolationCode
-from retrieval.embedders.e5 import BOS, E5, EOS, QUESTION, anxin_e5
+from retrieval.embedders import changes
+from retrieval.embedders.e5 import BOS, E5, EOS, QUESTION, anxin_e5, tuned_e5
 
 READER_FILE = Path(__file__).with_name("reader.npz")
+PAIRS_FILE = Path(__file__).with_name("pairs.npz")
 # What each kind of text starts with, so that the one model knows what it is asked. A message is read as it is searched with.
 MESSAGE, ANSWER, CLAIM = QUESTION, "审查:", "依据:"
 HEADS = ("triage", "review", "claim")
@@ -34,16 +36,18 @@ Head = tuple[Floats, Floats]
 
 
 class Reader:
-    """The encoder and its heads. Blocking; safe to call from several threads."""
+    """The encoders and their heads. Blocking; safe to call from several threads."""
 
-    def __init__(self, model: E5, heads: Mapping[str, Head], codes: Sequence[str]) -> None:
+    def __init__(self, model: E5, pairs: E5, heads: Mapping[str, Head], codes: Sequence[str]) -> None:
+        """`model` reads messages, `pairs` two texts side by side."""
         self._model = model
+        self._pairs = pairs
         self._heads = heads
         self.codes = tuple(ViolationCode(code) for code in codes)
 
     @classmethod
     def load(cls, path: Path = READER_FILE, model: E5 | None = None) -> Reader:
-        """Heads of `path` on the shipped encoder, or on `model`.
+        """Heads of `path` on the shipped encoders, or all on `model`.
 
         Raises `OSError` when a file is missing, `ValueError` when it holds something else, `ImportError` without the wheel.
         """
@@ -59,7 +63,11 @@ class Reader:
                 codes = str(stored["codes"]).split("\n")
         except (KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path.name} is not a reader: {error}") from error
-        return cls(anxin_e5() if model is None else model, heads, codes)
+        if model is not None:
+            return cls(model, model, heads, codes)
+        shipped = anxin_e5()
+        pairs = tuned_e5(changes.read(PAIRS_FILE), tokenizer=shipped.tokenizer)
+        return cls(shipped, pairs, heads, codes)
 
     def urgency(self, texts: Sequence[str]) -> Floats:
         """(n, 3) log-probabilities of routine, urgent and emergency of messages, normalised as triage reads them."""
@@ -83,7 +91,7 @@ class Reader:
         return scores
 
     def _read(self, head: str, sequences: Sequence[list[int]]) -> Floats:
-        pooled = self._model.pooled(sequences)
+        pooled = self._pairs.pooled(sequences)
         lengths = np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), np.float32(1e-6))
         return self._logits(head, pooled / lengths)
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from app.safety import reader
+from finetune.encoder.merge import save_run
 from finetune.encoder.mixture import Mixture, Pairs, Row
 from finetune.encoder.model import LAYERS, Encoder
 from retrieval.embedders import changes
@@ -241,7 +242,7 @@ class Trainer:
         return (each * weights).sum() / weights.sum().clamp(min=1)
 
     def save(self, folder: Path) -> None:
-        """Write the mean of the weights as the service reads them: `CHANGES_FILE` and `READER_FILE` in `folder`."""
+        """Write the mean of the weights to `folder`, as the service reads them and as `merge.py` does."""
         self.model.load_state_dict(self._mean)
         heads = {
             name: (head.weight.detach().float().cpu().numpy(), head.bias.detach().float().cpu().numpy())
@@ -249,7 +250,9 @@ class Trainer:
             if name in reader.HEADS
         }
         folder.mkdir(parents=True, exist_ok=True)
-        changes.save(folder / changes.FILE.name, self.model.weights())
+        weights = self.model.weights()
+        save_run(folder, weights, heads, self._names["codes"])
+        changes.save(folder / changes.FILE.name, weights)
         reader.save(folder / reader.READER_FILE.name, heads, self._names["codes"])
 
 

