@@ -1,7 +1,7 @@
 """Makes one encoder of several training runs: `python -m finetune.encoder.merge RUN … --out FOLDER [--share 0.7]`.
 
 Owns the averaging. The mean of runs that differ only in their order is better than any of them, and keeping only a share
-of what they changed keeps more of what the model knew before: both help on texts by strangers (decision 10). A RUN is
+of what they changed keeps more of what the model knew before: both help on texts by strangers (docs/decisions/0010). A RUN is
 the folder that `train.py` wrote.
 """
 
@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +34,13 @@ def save_run(
 ) -> None:
     """Write one run as it is, unpacked: weights by the graph's names, heads of `reader.HEADS`."""
     folder.mkdir(parents=True, exist_ok=True)
-    stored = {f"weight_{name}": value.astype(np.float32) for name, value in weights.items()}
+    stored: dict[str, Any] = {f"weight_{name}": value.astype(np.float32) for name, value in weights.items()}
     for name in reader.HEADS:
         stored |= {f"{part}_{name}": value for part, value in zip(("head", "bias"), heads[name], strict=True)}
     np.savez(folder / RUN_FILE, codes=np.array("\n".join(codes)), **stored)
 
 
-def read_run(folder: Path) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
+def read_run(folder: Path) -> tuple[Weights, list[str]]:
     """Every array of a run by its name, and the codes. Raises OSError when the folder holds no run."""
     with np.load(folder / RUN_FILE, allow_pickle=False) as stored:
         codes = str(stored["codes"]).split("\n")
@@ -56,8 +57,8 @@ def merge(runs: Sequence[Path], out: Path, *, share: float = SHARE) -> None:
     codes = read[0][1]
     if any(other != codes for _, other in read):
         raise ValueError("the runs were trained for different codes")
-    mean = {
-        name: np.mean([arrays[name] for arrays, _ in read], axis=0, dtype=np.float64).astype(np.float32)
+    mean: Weights = {
+        name: np.asarray(np.mean([arrays[name] for arrays, _ in read], axis=0), dtype=np.float32)
         for name in read[0][0]
     }
     base = graph_weights(wheel_file())
