@@ -122,16 +122,17 @@ class TriageEngine:
     def _doubted(self, reading: Reading, facts: Facts, fired: Sequence[Fired]) -> bool:
         """Whether the detectors are so sure of a harmless message that the rules' emergency becomes a doctor today.
 
-        Only where every rule yields.
+        Only where every rule yields, and never for measured values: there a rule knows more than a likeness.
         """
         if self._semantic is None:
             return False
-        alarms = [f for f in fired if f.rule.level is Level.EMERGENCY]
-        if not all(f.rule.yields for f in alarms):
+        if not all(self._yields(f) for f in fired if f.rule.level is Level.EMERGENCY):
             return False
-        findings = self._book.lexicon.findings
-        measured = any(findings[name].measures for f in alarms for name in f.evidence)
-        return self._semantic.doubts(reading.source.text, reading, facts, self._opinions, measured=measured)
+        return self._semantic.doubts(reading.source.text, reading, facts, self._opinions)
+
+    def _yields(self, fired: Fired) -> bool:
+        measured = any(self._book.lexicon.findings[name].measures for name in fired.evidence)
+        return fired.rule.yields and not measured
 
     @staticmethod
     def _lowered(fired: Fired) -> Fired:

@@ -41,11 +41,11 @@ READ_CHARS = 200
 # The reader's part where both have an opinion.
 READER_WEIGHT = 0.65
 # Below these log-odds of an emergency, both together, the reader alone, and the reader for each clause, they outweigh a
-# rule; of a rule on measured values, more is asked. Of the 186 right alarms of rules among those 713 messages the least sure
-# has -0.4 of the reader; 4 of 11 false ones of yielding rules fall (the clauses keep the others).
-DOUBT_BELOW, DOUBT_MEASURED_BELOW = -1.0, -1.5
-DOUBT_READER_BELOW, DOUBT_READER_MEASURED_BELOW = -1.5, -2.0
-DOUBT_CLAUSE_BELOW = -0.5
+# rule. Of 186 right alarms of rules among those 713 messages the least sure has -0.4 of the reader; laxer limits let harmless
+# words around a red flag hide it.
+DOUBT_BELOW = -2.2
+DOUBT_READER_BELOW = -2.6
+DOUBT_CLAUSE_BELOW = -1.0
 _STOPS = re.compile(r"[，,。!?！？;；\s]")
 # Longer texts are also read in windows, so that a red flag is not diluted by what surrounds it.
 WINDOW_CHARS = 160
@@ -230,22 +230,20 @@ class Semantic:
             return [self.see_today()]
         return []
 
-    def doubts(self, text: str, reading: Reading, facts: Facts, read: Read, *, measured: bool) -> bool:
+    def doubts(self, text: str, reading: Reading, facts: Facts, read: Read) -> bool:
         """Whether linear model and reader together are sure that nothing in the conversation is an emergency.
 
         The reader must be sure of every clause by itself too, so that harmless text around a red flag hides nothing.
-        `measured` values ask for more certainty: a rule knows more about them than a likeness.
         """
         if len(text) > READ_CHARS:
             return False
         opinions = read([text])
         if opinions is None:
             return False
-        if emergency_score(opinions[0]) >= (DOUBT_READER_MEASURED_BELOW if measured else DOUBT_READER_BELOW):
+        if emergency_score(opinions[0]) >= DOUBT_READER_BELOW:
             return False
         own = self.probabilities(text, fact_features(reading, facts))
-        both = emergency_score(weighed(own, opinions[0]))
-        if both >= (DOUBT_MEASURED_BELOW if measured else DOUBT_BELOW):
+        if emergency_score(weighed(own, opinions[0])) >= DOUBT_BELOW:
             return False
         parts = clauses(text)
         if not parts:

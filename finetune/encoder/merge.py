@@ -1,4 +1,4 @@
-"""Makes one encoder of several training runs: `python -m finetune.encoder.merge RUN … --out FOLDER [--share 0.7]`.
+"""Makes one encoder of several training runs: `python -m finetune.encoder.merge RUN … --out FOLDER [--share 0.75]`.
 
 Owns the averaging. The mean of runs that differ only in their order is better than any of them, and keeping only a share
 of what they changed keeps more of what the model knew before: both help on texts by strangers (docs/decisions/0010). A RUN is
@@ -21,7 +21,7 @@ from retrieval.embedders import changes
 from retrieval.embedders.e5 import graph_weights, wheel_file
 
 RUN_FILE = "run.npz"
-SHARE = 0.7
+SHARE = 0.75
 
 Weights = dict[str, NDArray[np.float32]]
 

@@ -20,7 +20,7 @@ from tests.conftest import Service, events_of, make_settings, running
 from tests.llm.stub_vllm import BASE, Act, StubVllm
 
 Servers = Callable[..., StubVllm]
-QUESTION = "冠心病患者可以运动吗？"
+QUESTION = "冠心病患者为什么要长期吃阿托伐他汀？"
 
 
 @pytest.fixture

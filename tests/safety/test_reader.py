@@ -18,7 +18,7 @@ from app.safety.triage_semantic import READ_CHARS, read_urgency
 from app.safety.types import Audience, Level, ReviewContext, TriageResult, Turn, Verdict, ViolationCode
 from tests.safety.test_triage_properties import HARMLESS_AFTER, HARMLESS_BEFORE, RED_FLAGS
 
-HARMLESS = "这个口罩闷得人窒息，有没有透气的防花粉款"
+HARMLESS = "贝那普利那张纸上写血管性水肿、喉头水肿，我吃六年就一点干咳，要换沙坦吗"
 
 
 @pytest.fixture(scope="module")
