@@ -21,7 +21,7 @@ from tests.conftest import Service, events_of, free_port, make_settings, running
 from tests.llm.stub_vllm import StubVllm
 from tests.models.serving_stack import BASE, CONTEXT, MAX_RANK, RealVllm, train, write_base, write_wide
 
-QUESTION = "冠心病患者为什么要长期吃阿托伐他汀？"
+QUESTION = "阿司匹林肠溶片什么时候吃最好？"
 PATIENCE_S = 300
 REPEATS = 8
 
